@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from backfill.bybit.messages import AVAILABILITY_NS, kline_messages
-from backfill.fetching import Fetched, Place, SymbolDay, fetched
+from backfill.fetching import Destination, Fetched, Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
 from backfill.records import book_records, message_records
 from ingestion.tape.whole import whole_raw
 from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
-from market.clock import DAY_NS, MINUTE_NS, floor_to
+from market.clock import DAY_NS, MINUTE_NS, floor_to, format_iso
 from market.errors import CorruptStore, NotFound
 from market.events import CONFIRMED, CONTROL, KLINE, Events
 from market.markets import Market
@@ -74,10 +74,10 @@ def backfill_day(
     Raises StoreUnavailable, NotFound when the archive has no such day, UnreadableRecording, RejectedMessage,
     InvalidRequest, CorruptStore.
     """
-    with exclusive(place.raw.place / ".backfilling" / f"{asked.symbol}-{asked.day}"):
+    with exclusive(lock_of(place.raw, asked)):
         known = standing(place.raw.place, asked)
         if known is not None and known.is_whole:
-            return _done(known, is_stored=False)
+            return done_of(known, is_stored=False)
         with whole_raw(place.raw, asked.symbol, place.instruments) as raw:
             held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
@@ -97,7 +97,12 @@ def backfill_day(
                 pieces = book_records(place.instruments, asked, found.book)
             else:
                 pieces = message_records(place.instruments, asked, held, iter(found.messages))
-            return _stored(place, asked, held, pieces, found=found, on_piece=on_piece)
+            return store_day(place.destination, asked, held, pieces, found=found, on_piece=on_piece)
+
+
+def lock_of(raw: RawData, asked: SymbolDay) -> StoragePlace:
+    """What whoever works on a symbol and day holds."""
+    return raw.place / ".backfilling" / f"{asked.symbol}-{asked.day}"
 
 
 def standing(raw: StoragePlace, asked: SymbolDay) -> Backfill | None:
@@ -124,8 +129,8 @@ def _pin(place: Place, asked: SymbolDay) -> None:
     Decoders(BYBIT, place.instruments).decode(first.body, first.recv_ns)
 
 
-def _stored(
-    place: Place,
+def store_day(
+    place: Destination,
     asked: SymbolDay,
     held: Held,
     pieces: Iterator[Events],
@@ -133,7 +138,7 @@ def _stored(
     found: Fetched,
     on_piece: Callable[[], None],
 ) -> DayDone:
-    """Write what is not held as a part, and read it back."""
+    """Write what is not held as a part, and read it back; the caller holds the day's lock. Raises as the pieces do."""
     day_ns, data_type = asked.day_ns, asked.data_type
     now_ns = place.clock.now_ns()
     until_ns = min(day_ns + DAY_NS, floor_to(now_ns - AVAILABILITY_NS[data_type], MINUTE_NS))
@@ -144,9 +149,13 @@ def _stored(
     assert instrument is not None, "decoding pinned a scale"
     count, minutes, span = 0, set[int](), None
     version = max(dated.version for dated in BYBIT.decoders)
-    market = Market(BYBIT.name, place.rest.category)
     with PartWriter(
-        place.raw.place, instrument, part=asked.part, decoder_version=version, provenance=PROVENANCE, market=market
+        place.raw.place,
+        instrument,
+        part=asked.part,
+        decoder_version=version,
+        provenance=PROVENANCE,
+        market=place.market,
     ) as writer:
         for events in chain([first], pieces):
             on_piece()
@@ -175,10 +184,11 @@ def _stored(
     except CorruptStore:
         delete_parts(place.raw, [part], used_by=())
         raise
-    return replace(_done(backfill, is_stored=True, messages=count), compared=found.compared)
+    return replace(done_of(backfill, is_stored=True, messages=count), compared=found.compared)
 
 
-def _done(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
+def done_of(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:
+    """What the manifest says of a day."""
     return DayDone(
         is_stored=is_stored,
         messages=messages,
@@ -246,3 +256,15 @@ def _check_read_back(raw: RawData, part: RawPart, data_type: str, messages: int)
             last_minute = int(starts[-1])
     if found != messages or last_seq != part.last_seq:
         raise CorruptStore(f"{part.symbol} {part.name}: must be read back as {messages} messages, was {found}")
+
+
+def day_document(done: DayDone) -> Mapping[str, Any]:
+    """A day for a job's record: ranges as pairs of ISO times."""
+    ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking, "made_of_trades": done.made}
+    told: dict[str, Any] = {"messages": done.messages, "stored": done.is_stored, "substitute": done.is_substitute}
+    told |= {} if done.compared is None else {"compared_with_trades": done.compared}
+    return told | {name: [_iso(found) for found in each] for name, each in ranges.items()}
+
+
+def _iso(found: Range) -> list[str]:
+    return [format_iso(found[0]), format_iso(found[1])]

@@ -33,11 +33,24 @@ from backfill.traded_candles import lacking_minutes, traded_candles
 from ingestion.decoding.own import control_message
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import TimedMessage
+from ingestion.venues.bybit.venue import BYBIT
 from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, Clock, floor_to, parse_iso_ns
 from market.errors import NotFound
 from market.events import GAP, START, TRADE
+from market.markets import Market
 from storage.places import Place as StoragePlace
 from storage.raw.raw_data import RawData
+from training_sets.engines.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the records of a day go. market: of its symbols."""
+
+    raw: RawData
+    instruments: Instruments
+    market: Market
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,7 @@ class Place:
     """Where history comes from and goes to. trades, orderbook: folders or HTTP addresses of archives.
 
     parquet: where raw Parquet goes; None is the raw folder. raw: what there is. One for all days: it reads an entry of
-    the manifest again only when that changed.
+    the manifest again only when that changed. engine: decodes order books of archived days; None is who asks.
     """
 
     raw_folder: Path
@@ -55,10 +68,16 @@ class Place:
     orderbook: str
     clock: Clock
     parquet: StoragePlace | None = None
+    engine: Engine | None = None
     raw: RawData = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "raw", RawData(self.raw_folder, self.parquet))
+
+    @property
+    def destination(self) -> Destination:
+        """Where it goes to."""
+        return Destination(self.raw, self.instruments, Market(BYBIT.name, self.rest.category), self.clock)
 
     def archive(self, base: str) -> Archive:
         """An archive, asked as patiently as the exchange."""

@@ -12,17 +12,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import date, datetime
 from functools import partial
 from typing import Any, Final
 
-from backfill.days import DayDone, backfill_day
+from backfill.book_days import BooksAhead
+from backfill.days import backfill_day, day_document
 from backfill.fetching import Place, SymbolDay
-from backfill.held import Range
 from backfill.request import BackfillRequest, check_category, check_listed, check_request
-from market.clock import format_iso, to_datetime
+from market.clock import to_datetime
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
 from storage.database.job_queue import HEARTBEAT_S, JobQueue, QueuedJob
@@ -200,12 +200,14 @@ class BackfillJobs:
         known = self._store.get(job_id)
         record = self._store.change(job_id, status="in_progress", start_time=known.start_time or self._now())
         started = time.monotonic()
+        ahead = [day for day in _dates(record) if day not in record.completed_dates]
         try:
-            for date_round in (0, 1):
-                for day in _dates(record):
-                    if day in record.completed_dates or (date_round == 1 and day not in record.failed_dates):
-                        continue
-                    record = self._day(self._store.change(job_id, current_date=day), day)
+            with closing(BooksAhead(self._place, record.symbol, ahead)) as books:
+                for date_round in (0, 1):
+                    for day in _dates(record):
+                        if day in record.completed_dates or (date_round == 1 and day not in record.failed_dates):
+                            continue
+                        record = self._day(self._store.change(job_id, current_date=day), day, books)
         except _Cancelled:
             return
         failed = record.failed_dates
@@ -224,20 +226,22 @@ class BackfillJobs:
             time.monotonic() - started,
         )
 
-    def _day(self, record: BackfillRecord, day: str) -> BackfillRecord:
+    def _day(self, record: BackfillRecord, day: str, books: BooksAhead) -> BackfillRecord:
         """Do a day and write down how it ended."""
         told: dict[str, Any] = {}
         for data_type in record.data_types:
             asked = SymbolDay(record.symbol, data_type, day)
             try:
-                done = backfill_day(self._place, asked, on_piece=partial(self._check_wanted, record.job_id))
+                done = books.of(day) if data_type == "orderbook" else None
+                if done is None:
+                    done = backfill_day(self._place, asked, on_piece=partial(self._check_wanted, record.job_id))
             except FeatureServiceError as error:
                 _log.warning("backfill %s: %s: %s", record.job_id, asked, error)
                 told[data_type] = {"error": str(error)}
             else:
                 stored = f"{done.messages} messages stored" if done.is_stored else "nothing to store"
                 _log.info("backfill %s: %s: %s", record.job_id, asked, stored)
-                told[data_type] = _told(done)
+                told[data_type] = day_document(done)
             self._check_wanted(record.job_id)
         is_done = not any("error" in found for found in told.values())
         others = tuple(each for each in record.failed_dates if each != day)
@@ -279,18 +283,6 @@ def _dates(record: BackfillRecord) -> list[str]:
 def dates_total(record: BackfillRecord) -> int:
     """How many days a job has."""
     return len(_dates(record))
-
-
-def _told(done: DayDone) -> Mapping[str, Any]:
-    """A day for the record: ranges as pairs of ISO times."""
-    ranges = {"filled": done.filled, "held_live": done.held, "lacking": done.lacking, "made_of_trades": done.made}
-    told: dict[str, Any] = {"messages": done.messages, "stored": done.is_stored, "substitute": done.is_substitute}
-    told |= {} if done.compared is None else {"compared_with_trades": done.compared}
-    return told | {name: [_iso(found) for found in each] for name, each in ranges.items()}
-
-
-def _iso(found: Range) -> list[str]:
-    return [format_iso(found[0]), format_iso(found[1])]
 
 
 def _job_id(job: QueuedJob) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from datetime import date
 from typing import Final
 
+from backfill.book_days import BooksAhead
 from backfill.days import backfill_day
 from backfill.fetching import Place, SymbolDay
 from backfill.request import data_types_of_kinds
@@ -77,11 +79,12 @@ class MissingDays:
         tasks += [SymbolDay(symbol, data_type, day) for day in days for data_type in data_types]
         try:
             failed: dict[SymbolDay, FeatureServiceError] = {}
-            for task in tasks:
-                if (error := _failure(place, task, tell)) is not None:
-                    failed[task] = error
-                done += 1
-            failed = {task: again for task in failed if (again := _failure(place, task, tell)) is not None}
+            with closing(BooksAhead(place, symbol, days)) as books:
+                for task in tasks:
+                    if (error := _failure(place, task, tell, books)) is not None:
+                        failed[task] = error
+                    done += 1
+                failed = {task: again for task in failed if (again := _failure(place, task, tell, books)) is not None}
         except _GivenUpError as given_up:
             raise given_up.reason from None
         finally:
@@ -92,10 +95,12 @@ class MissingDays:
         return reasons
 
 
-def _failure(place: Place, task: SymbolDay, tell: Callable[[], None]) -> FeatureServiceError | None:
+def _failure(place: Place, task: SymbolDay, tell: Callable[[], None], books: BooksAhead) -> FeatureServiceError | None:
     try:
-        # The newest trades and a book of one moment are no day to train on.
-        backfill_day(place, task, takes_substitute=False, on_piece=tell)
+        tell()
+        if task.data_type != "orderbook" or books.of(task.day) is None:
+            # The newest trades and a book of one moment are no day to train on.
+            backfill_day(place, task, takes_substitute=False, on_piece=tell)
     except FeatureServiceError as error:
         return type(error)(f"{task.data_type}: {error}")
     return None

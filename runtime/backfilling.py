@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from backfill.fetching import Place
     from backfill.jobs import BackfillJobs
     from market.clock import Clock
+    from training_sets.engines.engine import Engine
 
 
 @contextmanager
-def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs]:
-    """Backfills into the settings' raw folder; the schema must have been brought up."""
+def backfill_jobs(settings: Settings, servers: Servers, *, engine: Engine | None = None) -> Iterator[BackfillJobs]:
+    """Backfills into the settings' raw folder; the schema must have been brought up.
+
+    engine: decodes order books of archived days; None is the process that runs the job.
+    """
     from backfill.jobs import BackfillJobs
     from storage.database.backfill_jobs import BackfillStore
     from storage.database.job_queue import JobQueue
@@ -29,7 +33,7 @@ def backfill_jobs(settings: Settings, servers: Servers) -> Iterator[BackfillJobs
         jobs = BackfillJobs(
             store,
             JobQueue(servers.postgres_url),
-            partial(backfill_place, settings),
+            partial(backfill_place, settings, engine=engine),
             make_id=new_id,
             most_days=settings.feature_service_backfill_max_days,
             is_enabled=settings.feature_service_backfill_enabled,
@@ -56,20 +60,28 @@ def exchange_history(settings: Settings, sleep: Callable[[float], None], *, cloc
     )
 
 
-def backfill_place(settings: Settings, sleep: Callable[[float], None]) -> Place:
-    """Where history comes from and goes to. sleep: how its client waits."""
-    from backfill.bybit.archive import ADDRESSES
+def backfill_place(settings: Settings, sleep: Callable[[float], None], *, engine: Engine | None = None) -> Place:
+    """Where history comes from and goes to. sleep: how its client waits. engine: see ``backfill.fetching.Place``."""
     from backfill.fetching import Place
     from market.clock import SystemClock
 
     clock = SystemClock()
-    trades, orderbook = ADDRESSES.get(settings.feature_service_market.category, ("", ""))
+    trades, orderbook = archive_addresses(settings)
     return Place(
         settings.raw_folder,
         instrument_pins(settings),
         exchange_history(settings, sleep, clock=clock),
-        settings.bybit_trades_archive or trades,
-        settings.bybit_orderbook_archive or orderbook,
+        trades,
+        orderbook,
         clock,
         settings.raw_data_storage_path,
+        engine,
     )
+
+
+def archive_addresses(settings: Settings) -> tuple[str, str]:
+    """The archives of trades and of order books; empty where the exchange has none of the category."""
+    from backfill.bybit.archive import ADDRESSES
+
+    trades, orderbook = ADDRESSES.get(settings.feature_service_market.category, ("", ""))
+    return settings.bybit_trades_archive or trades, settings.bybit_orderbook_archive or orderbook

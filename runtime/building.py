@@ -123,12 +123,12 @@ def build_place(settings: Settings, servers: Servers, stores: Stores, *, engine:
         reuses_samples=settings.dataset_builder_cache_enabled,
         engine=engine,
         draw_seed=partial(secrets.randbits, 32),
-        filler=_missing_days(settings),
+        filler=_missing_days(settings, engine),
         tables_folder=tables_folder(settings),
     )
 
 
-def _missing_days(settings: Settings) -> MissingDays | None:
+def _missing_days(settings: Settings, engine: Engine | None) -> MissingDays | None:
     """What fetches the days that a request lacks, where the settings want it."""
     from backfill.missing_days import MissingDays
     from market.clock import SystemClock
@@ -136,7 +136,9 @@ def _missing_days(settings: Settings) -> MissingDays | None:
     if not (settings.feature_service_backfill_auto and settings.feature_service_backfill_enabled):
         return None
     return MissingDays(
-        partial(backfill_place, settings), SystemClock(), most_days=settings.feature_service_backfill_max_days
+        partial(backfill_place, settings, engine=engine),
+        SystemClock(),
+        most_days=settings.feature_service_backfill_max_days,
     )
 
 

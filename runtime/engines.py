@@ -1,4 +1,4 @@
-"""The engine of rebuilds, materializations and reports, from settings."""
+"""The engine of rebuilds, leakage checks, materializations and reports, from settings."""
 
 from __future__ import annotations
 
@@ -71,14 +71,19 @@ def engine_of_repository(
 
 def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, workers: int) -> QueueEngine:
     """The engine of all processes on the database, whose jobs each with the jobs role performs."""
+    from backfill.book_days import book_kind
+    from runtime.backfilling import archive_addresses
     from runtime.queued_reports import report_kind
     from runtime.queued_views import views_kind
     from storage.database.job_queue import JobQueue
+    from training_sets.checks.queued import recomputing_kinds
     from training_sets.engines.job_queue import Kind, QueueEngine
     from training_sets.rebuild.queued import rebuild_kind
 
     kinds: list[Kind[Any]] = [
         rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
+        *recomputing_kinds(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
+        book_kind(stores.raw.parquet, archive_addresses(settings)[1]),
         views_kind(),
         report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
     ]

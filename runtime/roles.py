@@ -27,7 +27,7 @@ from runtime.active_version import served_version_watch
 from runtime.backfilling import backfill_jobs
 from runtime.building import bookkeeping, dataset_builds
 from runtime.connections import patient_protocol
-from runtime.engines import queue_engine
+from runtime.engines import queue_engine, rebuild_engine
 from runtime.ingest_role import IngestRole
 from runtime.prepared import prepared_process
 from runtime.role import Role, run_until_stopped, sigterm_as_interrupt
@@ -94,7 +94,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(_served("probe", create_probe(probed), listener, ends_with_others=True))
         if "jobs" in roles:
             prepared.append(_jobs(stack.enter_context(dataset_builds(settings, servers, stores))))
-            prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers)))
+            workers = settings.feature_service_engine_workers
+            engine = stack.enter_context(rebuild_engine(settings, servers, stores, workers))
+            prepared += _backfills(stack.enter_context(backfill_jobs(settings, servers, engine=engine)))
             if settings.feature_service_engine == "queue":
                 metadata = stack.enter_context(metadata_store(servers))
                 prepared.append(_engine(queue_engine(settings, servers, stores, metadata, workers=1)))

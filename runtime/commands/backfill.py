@@ -40,7 +40,9 @@ def run(
     from feature_repo.registry_versions import load_registry_version
     from runtime.backfilling import backfill_jobs
     from runtime.commands.progress import remaining, showing_progress
+    from runtime.engines import rebuild_engine
     from runtime.servers import running_servers
+    from runtime.stores import open_stores
     from runtime.wiring import metadata_store
     from transforms.catalogue import set_kinds
 
@@ -56,7 +58,8 @@ def run(
         with (
             running_servers(settings) as servers,
             metadata_store(servers),
-            backfill_jobs(settings, servers) as jobs,
+            rebuild_engine(settings, servers, open_stores(settings), settings.feature_service_engine_workers) as engine,
+            backfill_jobs(settings, servers, engine=engine) as jobs,
         ):
             begun_s = time.monotonic()
             told = -1

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from api.services import services_of
 from backfill.bybit.rest import BybitHistory
 from backfill.fetching import Place, SymbolDay
 from backfill.jobs import BackfillJobs
+from backfill.request import BackfillRequest
 from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import ManualClock, parse_iso_ns
 from storage.database.backfill_jobs import BackfillStore
@@ -27,9 +29,12 @@ from storage.database.job_queue import JobQueue
 from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
+from tests.archived_books import write_book
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
+from tests.engines import Backwards
 from tests.killed_backfills import files_of
 from tests.postgres_servers import new_database, run, running_postgres
+from training_sets.engines.engine import Engine
 
 ROOT: Final = Path(__file__).parents[2]
 DOGE: Final = "DOGEUSDT"
@@ -60,8 +65,18 @@ def pauses() -> list[Callable[[], object]]:
 
 
 @pytest.fixture
+def engine() -> Engine | None:
+    """What decodes order books; None is the job itself."""
+    return None
+
+
+@pytest.fixture
 def jobs(
-    url: str, exchange: BybitHistoryServer, pauses: list[Callable[[], object]], tmp_path: Path
+    url: str,
+    exchange: BybitHistoryServer,
+    pauses: list[Callable[[], object]],
+    tmp_path: Path,
+    engine: Engine | None,
 ) -> Iterator[BackfillJobs]:
     run(url, "TRUNCATE backfill_jobs")
 
@@ -72,7 +87,7 @@ def jobs(
     def place(_sleep: object) -> Place:
         clock = ManualClock(parse_iso_ns(NOW))
         rest = BybitHistory(exchange.url, clock, delay_ms=0, sleep=pause)
-        return Place(tmp_path, InstrumentPins(tmp_path), rest, str(tmp_path), str(tmp_path), clock)
+        return Place(tmp_path, InstrumentPins(tmp_path), rest, str(tmp_path), str(tmp_path), clock, engine=engine)
 
     ids = iter(range(1, 100))
     with closing(BackfillStore(url)) as store:
@@ -98,6 +113,27 @@ def client(jobs: BackfillJobs) -> TestClient:
 
 def asked(**changes: object) -> dict[str, object]:
     return {"symbol": DOGE, "start_date": "2025-05-31", "end_date": "2025-06-02", "data_types": ["klines"]} | changes
+
+
+@pytest.mark.parametrize("engine", [None, Backwards()], ids=["by the job", "by an engine"])
+def test_order_books_of_archived_days_are_decoded_by_the_engine_once_a_candle_has_pinned_the_scale(
+    jobs: BackfillJobs, tmp_path: Path, engine: Backwards | None
+) -> None:
+    days = ["2025-05-31", "2025-06-01", "2025-06-02"]
+    for day in days[::2]:
+        write_book(tmp_path, DOGE, day)
+    request = BackfillRequest(DOGE, date(2025, 5, 31), date(2025, 6, 2), ("klines", "orderbook"))
+    record = jobs.run_here(request)
+    assert (record.status, record.completed_dates, record.failed_dates) == ("failed", (days[0], days[2]), (days[1],))
+    assert [record.details[day]["orderbook"].get("messages") for day in days] == [21, None, 21]
+    assert "must hold 2025-06-01_DOGEUSDT_ob500.data.zip" in record.details[days[1]]["orderbook"]["error"]
+    assert {part.name for part in RawData(tmp_path).parts(DOGE)} == {
+        SymbolDay(DOGE, data_type, day).part
+        for data_type, day in [*(("klines", day) for day in days), ("orderbook", days[0]), ("orderbook", days[2])]
+    }
+    # Of the last day the exchange might still have the book of now.
+    given = [] if engine is None else [task.asked.day for task in engine.given]
+    assert given == ([] if engine is None else [days[1], days[0]])
 
 
 def test_a_backfill_is_answered_at_once_and_followed_to_its_end_in_the_documents_bodies(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,10 +17,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from backfill.book_days import BooksAhead, book_kind
+from backfill.days import backfill_day
+from backfill.fetching import SymbolDay
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from ingestion.tape.quality import SymbolReport
 from market.clock import DAY_NS
-from market.errors import InvalidRequest, StoreUnavailable
+from market.errors import InvalidRequest, NotFound, StoreUnavailable
 from quality.limits import QualityLimits
 from runtime.queued_reports import report_kind
 from storage.database.job_queue import JobQueue
@@ -27,11 +31,15 @@ from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS, upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
+from tests.archived_books import book_place, files_of, write_book
+from tests.leakage_checks import accused, checking, drawn_rows, plant
 from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
 from tests.waiting import eventually
+from training_sets.checks.blinding import check_features
+from training_sets.checks.queued import recomputing_kinds
 from training_sets.engines.engine import Engine, performed
 from training_sets.engines.job_queue import Kind, QueueEngine
 from training_sets.engines.pool import Pool
@@ -44,6 +52,7 @@ from training_sets.rebuild.runs import RebuildRun, RebuiltDay
 DAYS = 4
 DEADLINE_S = 120.0
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
+BOOK, BOOK_DAYS = "DOGEUSDT", ("2025-05-30", "2025-05-31", "2025-06-01")
 
 
 @dataclass(frozen=True)
@@ -86,9 +95,16 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> dict[str, str]:
-    """The files of a rebuild in this thread."""
-    return rebuilt_here(raw, tmp_path_factory.mktemp("features"), kernel_cache, SYMBOLS, DAYS)
+def features(raw: Path, tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Path:
+    """The feature log of a rebuild in this thread."""
+    folder = tmp_path_factory.mktemp("features")
+    rebuilt_here(raw, folder, kernel_cache, SYMBOLS, DAYS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(features: Path) -> dict[str, str]:
+    return digests(features)
 
 
 def report_of(raw: Path, features: Path, symbol: str) -> SymbolReport:
@@ -124,6 +140,38 @@ class EngineContract:
         assert found == {each.symbol: each.perform(lambda: False) for each in reports}
         assert all(each["streams"]["trade"]["received"] == 1440 for each in found.values())
 
+    def test_a_leakage_check_finds_what_it_finds_in_this_thread(
+        self, engine: Engine, raw: Path, tmp_path: Path, kernel_cache: Path, features: Path
+    ) -> None:
+        shutil.copytree(features, tmp_path, dirs_exist_ok=True)
+        there, here = (checking(raw, tmp_path, kernel_cache, SYMBOLS, engine=each) for each in (engine, None))
+        rows = drawn_rows(tmp_path, SYMBOLS, DAYS)
+        told = check_features(rows, there)
+        assert told == check_features(rows, here)
+        assert told["rows_rebuilt_from_their_past"] == len(rows)
+        plant(tmp_path, "ETHUSDT", "2026-01-05")
+        plant(tmp_path, "BTCUSDT", "2026-01-08")
+        accusation = accused(SYMBOLS, DAYS, there)
+        assert accusation == accused(SYMBOLS, DAYS, here)
+        assert "the feature log of BTCUSDT 2026-01-08 must be what its raw data gives, volume_3s" in accusation
+
+    def test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        for day in BOOK_DAYS[:-1]:
+            write_book(tmp_path / "archive", BOOK, day)
+        there = book_place(tmp_path / "raw", tmp_path / "archive", BOOK, engine=engine)
+        here = book_place(tmp_path / "raw here", tmp_path / "archive", BOOK, engine=None)
+        with closing(BooksAhead(there, BOOK, BOOK_DAYS)) as books:
+            found = [books.of(day) for day in BOOK_DAYS[:-1]]
+            with pytest.raises(NotFound) as lacking:
+                books.of(BOOK_DAYS[-1])
+        assert found == [backfill_day(here, SymbolDay(BOOK, "orderbook", day)) for day in BOOK_DAYS[:-1]]
+        with pytest.raises(NotFound, match=str(lacking.value)):
+            backfill_day(here, SymbolDay(BOOK, "orderbook", BOOK_DAYS[-1]))
+        assert len(files_of(there, BOOK)) == 4 * len(found), "three tables and an entry of the manifest"
+        assert files_of(there, BOOK) == files_of(here, BOOK)
+
     def test_every_task_is_answered(self, engine: Engine) -> None:
         assert sorted(engine.run([Add(1, 2), Add(3, 4), Add(5, 6)])) == [3, 7, 11]
 
@@ -141,6 +189,8 @@ class TestPool(EngineContract):
 def queue_engine(url: str, raw: Path, features: Path, kernel_cache: Path) -> QueueEngine:
     kinds: list[Kind[Any]] = [
         rebuild_kind(RawData(raw), FeatureLog(features), kernel_cache),
+        book_kind(RawData(features / "raw"), str(features / "archive")),
+        *recomputing_kinds(RawData(raw), FeatureLog(features), kernel_cache),
         report_kind(RawData(raw), FeatureLog(features), SHIPPED_FOLDER),
         Kind("add", Add, asdict, lambda document: Add(**document), int, int),
         Kind("kills a worker", KillsAWorker, asdict, lambda document: KillsAWorker(**document), str, str),
@@ -210,6 +260,18 @@ class TestRayCluster(EngineContract):
     @pytest.fixture
     def engine(self, ray_cluster: Cluster) -> Engine:
         return RayCluster(ray_cluster.address, 2)
+
+    @pytest.mark.soak
+    def test_a_leakage_check_finds_what_it_finds_in_this_thread(
+        self, engine: Engine, raw: Path, tmp_path: Path, kernel_cache: Path, features: Path
+    ) -> None:
+        super().test_a_leakage_check_finds_what_it_finds_in_this_thread(engine, raw, tmp_path, kernel_cache, features)
+
+    @pytest.mark.soak
+    def test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(
+        self, engine: Engine, tmp_path: Path
+    ) -> None:
+        super().test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(engine, tmp_path)
 
     def test_a_task_whose_process_died_is_performed_again(self, engine: Engine, tmp_path: Path) -> None:
         assert list(engine.run([KillsAWorker(str(tmp_path / "been here"), os.getpid())])) == ["performed"]

@@ -6,7 +6,6 @@ import gzip
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ import pytest
 
 from market.clock import DAY_NS, MILLISECOND_NS, parse_iso_ns
 from storage.database.schema import upgrade
+from tests.archived_books import write_book
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, History
 from tests.killed_backfills import SYMBOL
 from tests.postgres_servers import new_database, running_postgres
@@ -32,19 +32,7 @@ def written_archive(folder: Path) -> None:
         begin_s = parse_iso_ns(day) // 10**9
         trades = [f"{begin_s + at}.5,{SYMBOL},Buy,1,0.2,x,{day}-{at},1,1,1" for at in range(40)]
         (folder / f"{SYMBOL}{day}.csv.gz").write_bytes(gzip.compress("\n".join([HEADER, *trades]).encode()))
-        lines = [
-            json.dumps(
-                {
-                    "topic": f"orderbook.500.{SYMBOL}",
-                    "type": "delta" if at else "snapshot",
-                    "ts": begin_s * 1000 + 100 * at,
-                    "data": {"s": SYMBOL, "b": [["0.1", f"{at + 1}"]], "a": [["0.3", "1"]], "u": 5 + at, "seq": at},
-                }
-            )
-            for at in range(20)
-        ]
-        with zipfile.ZipFile(folder / f"{day}_{SYMBOL}_ob500.data.zip", "w") as archive:
-            archive.writestr(f"{day}_{SYMBOL}_ob500.data", "\n".join(lines))
+        write_book(folder, SYMBOL, day)
 
 
 def known() -> History:

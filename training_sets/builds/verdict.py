@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from training_sets.builds.writing import Kept, Written
 from training_sets.checks.blinding import Origin
 from training_sets.checks.inspection import judge_continuity, judge_quality
 from training_sets.checks.proven import ProvenRows
+from training_sets.checks.recomputing import Recomputing
 from training_sets.checks.search import leakage_warnings, search_leaks
 from training_sets.dataset.missing_reasons import missing_reasons
 from training_sets.request.folds import covered
@@ -69,7 +69,6 @@ def _judge_leakage(
     with ExitStack() as stack:
         of_streams = request.symbols if request.sessions is None else ()
         raw = {symbol: stack.enter_context(place.raw.until(symbol, until_ns)) for symbol in of_streams}
-        open_kernel = cache(partial(place.kernel, chosen))
         is_kept = place.reuses_samples and request.sample_kind == "on_row"
         drawn_among = (
             request.sample_interval_ns,
@@ -79,6 +78,13 @@ def _judge_leakage(
         )
         proven = ProvenRows(place.features, chosen, raw, drawn_among) if is_kept else None
         origin = Origin(
-            features, place.features, raw, open_kernel, place.rules.row_grid_ns, written.sampler.tables, proven
+            features,
+            place.features,
+            raw,
+            place.kernels_folder,
+            place.rules.row_grid_ns,
+            Recomputing(place.engine, place.raw.parquet),
+            written.sampler.tables,
+            proven,
         )
         return search_leaks(request, kept.files, kept.tallies, written.sampler.prices, origin, seed=place.draw_seed())

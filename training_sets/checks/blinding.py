@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,14 +28,15 @@ from storage.raw.raw_data import RawData
 from storage.tables.reading import Table
 from training_sets.checks.drawn import Drawn
 from training_sets.checks.proven import ProvenRows
-from training_sets.rebuild.rebuild import rebuild_rows_at
-from training_sets.rebuild.sparse_rows import rebuild_sparse_rows, sparse_runs
+from training_sets.checks.recomputing import PastRows, Recomputing
+from training_sets.rebuild.due_days import Rebuild
+from training_sets.rebuild.sparse_rows import sparse_runs
 from training_sets.samples.availability import available_period
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.splits import FoldTally
 from transforms.catalogue import set_horizon_ns
-from transforms.kernel import Kernel
-from transforms.rows import FeatureRows, FeatureSet
+from transforms.kernel import Kernel, compile_kernel
+from transforms.rows import FeatureSet
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -67,22 +68,31 @@ class Known:
 class Origin:
     """Where the rows of a dataset come from.
 
-    raw: by symbol, each with all that its rows look back at. open_kernel: called where any row is rebuilt.
-    row_grid_ns: the grid of ticks in history that was not served live. tables: of views that stand on them. proven:
-    what earlier checks found right, None where nothing is taken from them.
+    raw: by symbol, each with all that its rows look back at. kernels_folder: of compiled kernels. row_grid_ns: the grid
+    of ticks in history that was not served live. recomputing: where rows are rebuilt. tables: of views that stand on
+    them. proven: what earlier checks found right, None where nothing is taken from them.
     """
 
     features: DatasetFeatures
     log: FeatureLog
     raw: Mapping[str, RawData]
-    open_kernel: Callable[[], Kernel]
+    kernels_folder: Path
     row_grid_ns: int
+    recomputing: Recomputing
     tables: Mapping[str, Table] = field(default_factory=dict)
     proven: ProvenRows | None = None
 
     @property
     def chosen(self) -> FeatureSet:
         return self.features.chosen
+
+    def kernel(self) -> Kernel:
+        """The compiled feature set."""
+        return compile_kernel(self.chosen, self.kernels_folder)
+
+    def rebuild(self, symbol: str) -> Rebuild:
+        """The rebuild of a symbol's rows from all that they look back at."""
+        return Rebuild(self.raw[symbol], self.log, self.kernels_folder, symbol, self.chosen)
 
 
 def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
@@ -107,14 +117,13 @@ def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:
         )
     before = 0
     if checked:
-        kernel = origin.open_kernel()
         rebuilt = _proven_before(checked, origin)
         before = sum(all((row.drawn.symbol, at_ns) in rebuilt for at_ns in row.rows_ns) for row in checked)
         lacking = [row for row in checked if any((row.drawn.symbol, at_ns) not in rebuilt for at_ns in row.rows_ns)]
-        rebuilt |= _rebuilt(lacking, kernel, raw, rebuild_sparse_rows)
+        rebuilt |= _rebuilt(lacking, origin, is_whole=False)
         suspects = [row for row in checked if _differing(row, rebuilt, origin.features) is not None]
         # A row that looks back at the book for longer than is read between rows; and a leak.
-        rebuilt |= _rebuilt(suspects, kernel, raw, rebuild_rows_at)
+        rebuilt |= _rebuilt(suspects, origin, is_whole=True)
         for row in suspects:
             if (at := _differing(row, rebuilt, origin.features)) is not None:
                 expected = _expected(row, rebuilt, chosen)[origin.features.own_at]
@@ -193,27 +202,17 @@ def _recorded(raw: RawData, symbol: str) -> tuple[int, int] | None:
         return None
 
 
-def _rebuilt(
-    rows: Sequence[Known],
-    kernel: Kernel,
-    raw: Mapping[str, RawData],
-    rebuild: Callable[[RawData, str, Kernel, Int64s], FeatureRows],
-) -> _Rebuilt:
-    runs = [
-        (symbol, run)
+def _rebuilt(rows: Sequence[Known], origin: Origin, *, is_whole: bool) -> _Rebuilt:
+    tasks = [
+        PastRows(origin.rebuild(symbol), tuple(run.tolist()), is_whole)
         for symbol, wanted in _wanted(rows).items()
-        for run in sparse_runs(kernel.feature_set, np.array(wanted, np.int64))
+        for run in sparse_runs(origin.chosen, np.array(wanted, np.int64))
     ]
-
-    def of_run(symbol: str, run: Int64s) -> _Rebuilt:
-        values = rebuild(raw[symbol], symbol, kernel, run).values
-        return {(symbol, at_ns): of_row for at_ns, of_row in zip(run.tolist(), values, strict=True)}
-
-    # Reading and the kernel leave the interpreter to others: threads take all cores.
     rebuilt: _Rebuilt = {}
-    with ThreadPoolExecutor(os.cpu_count(), "leakage check") as pool:
-        for found in pool.map(lambda each: of_run(*each), runs):
-            rebuilt |= found
+    # Reading and the kernel leave the interpreter to others: threads take all cores.
+    for found in origin.recomputing.results(tasks, threads=os.cpu_count() or 1):
+        for at_ns, of_row in zip(found.row_ns.tolist(), found.values, strict=True):
+            rebuilt[found.symbol, at_ns] = of_row
     return rebuilt
 
 

@@ -18,12 +18,10 @@ import numpy as np
 
 from market.clock import DAY_NS, HOUR_NS, SECOND_NS, floor_to, format_iso, utc_date
 from market.errors import InvalidRequest, NotFound
-from quality.parity import compare_rows
 from storage.features.row_times import read_row_times
 from training_sets.checks.blinding import Origin
 from training_sets.checks.proven import ProvenRows
-from training_sets.rebuild.rebuild import rows_in_groups, stream_rows
-from training_sets.rebuild.runs import ROW_GROUP_ROWS
+from training_sets.checks.recomputing import LogStretch
 from transforms.catalogue import set_horizon_ns
 
 SHARE: Final = 0.05
@@ -104,39 +102,40 @@ def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, A
     """
     compared = before = 0
     unchecked: list[str] = []
+    tasks: dict[Stretch, LogStretch] = {}
     for stretch in stretches:
         if origin.proven is not None:
             known = origin.proven.rows_compared(stretch.symbol, stretch.from_ns, stretch.to_ns)
             if known is not None:
                 compared, before = compared + known, before + 1
                 continue
-        told = f"{stretch.symbol} {utc_date(stretch.from_ns)}"
         if (bounds := _comparable(stretch, origin)) is None:
-            unchecked.append(f"{told}: raw data does not hold what its rows look back at")
-            continue
-        from_ns, to_ns = bounds
-        raw = origin.raw[stretch.symbol]
-        rows = 0
-        pieces = stream_rows(raw, stretch.symbol, origin.open_kernel(), from_ns=from_ns, to_ns=to_ns)
-        for rebuilt in rows_in_groups(pieces, ROW_GROUP_ROWS):
-            first_ns, last_ns = int(rebuilt.row_ns[0]), int(rebuilt.row_ns[-1])
-            logged, _ = origin.log.read(stretch.symbol, origin.chosen, from_ns=first_ns, to_ns=last_ns + 1)
-            found = compare_rows(logged, rebuilt)
-            rows += found.compared
-            if found.mismatched and (first := found.first_divergence) is not None:
-                raise InvalidRequest(
-                    f"leakage: the feature log of {told} must be what its raw data gives, {first.feature} at "
-                    f"{format_iso(first.row_ns)} is {first.rebuilt}, was {first.served}"
-                )
-        compared += rows
+            unchecked.append(f"{_told(stretch)}: raw data does not hold what its rows look back at")
+        else:
+            tasks[stretch] = LogStretch(origin.rebuild(stretch.symbol), *bounds)
+    # One at a time in this process: memory holds a piece of one day.
+    results = origin.recomputing.results([*tasks.values()], threads=1)
+    found = {(each.symbol, each.from_ns, each.to_ns): each for each in results}
+    for stretch, task in tasks.items():
+        of_stretch = found[stretch.symbol, task.from_ns, task.to_ns]
+        if (first := of_stretch.first) is not None:
+            raise InvalidRequest(
+                f"leakage: the feature log of {_told(stretch)} must be what its raw data gives, {first.feature} at "
+                f"{format_iso(first.row_ns)} is {first.rebuilt}, was {first.served}"
+            )
+        compared += of_stretch.rows
         if origin.proven is not None:
-            origin.proven.add_stretch(stretch.symbol, stretch.from_ns, stretch.to_ns, rows)
+            origin.proven.add_stretch(stretch.symbol, stretch.from_ns, stretch.to_ns, of_stretch.rows)
     return {
         "log_rows_rebuilt": compared,
         "log_days_proven_before": before,
         "log_days": len(stretches) - len(unchecked),
         "log_days_not_checked": unchecked,
     }
+
+
+def _told(stretch: Stretch) -> str:
+    return f"{stretch.symbol} {utc_date(stretch.from_ns)}"
 
 
 def _comparable(stretch: Stretch, origin: Origin) -> tuple[int, int] | None:

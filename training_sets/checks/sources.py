@@ -90,7 +90,7 @@ class Sources:
             for row in rows:
                 yield self._known(row, NO_ROW, row.time_ns, np.full(len(self.origin.chosen.columns), -1))
             return
-        kernel, times = self.origin.open_kernel(), sample_times(self.request)
+        kernel, times = self.origin.kernel(), sample_times(self.request)
         for row in rows:
             limit_ns = self.request.fill_limit_ns
             asked_ns = times.between(times.number_from(row.time_ns - limit_ns), times.number_from(row.time_ns + 1))

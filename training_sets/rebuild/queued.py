@@ -20,20 +20,7 @@ def rebuild_kind(raw: RawData, features: FeatureLog, kernel_cache: Path) -> Kind
     """Runs of days between these stores."""
 
     def task(document: Mapping[str, Any]) -> RebuildRun:
-        chosen = feature_set(
-            document["version"],
-            document["features"],
-            [Normalisation(**column) for column in document["normalisations"]],
-        )
-        rebuild = Rebuild(
-            raw,
-            features,
-            kernel_cache,
-            document["symbol"],
-            chosen,
-            reuses_days=document["reuses_days"],
-            keeps_served=document["keeps_served"],
-        )
+        rebuild = read_rebuild(document, raw, features, kernel_cache)
         return RebuildRun(rebuild, tuple((day_ns, inputs) for day_ns, inputs in document["due"]))
 
     return Kind("rebuild", RebuildRun, document_of, task, _result_document, _result)
@@ -41,7 +28,11 @@ def rebuild_kind(raw: RawData, features: FeatureLog, kernel_cache: Path) -> Kind
 
 def document_of(run: RebuildRun) -> dict[str, Any]:
     """A run without its stores."""
-    rebuild = run.rebuild
+    return rebuild_document(run.rebuild) | {"due": [[day_ns, inputs] for day_ns, inputs in run.due]}
+
+
+def rebuild_document(rebuild: Rebuild) -> dict[str, Any]:
+    """A rebuild without its stores."""
     chosen = rebuild.feature_set
     return {
         "symbol": rebuild.symbol,
@@ -50,8 +41,25 @@ def document_of(run: RebuildRun) -> dict[str, Any]:
         "normalisations": [asdict(column) for column in chosen.normalisations],
         "reuses_days": rebuild.reuses_days,
         "keeps_served": rebuild.keeps_served,
-        "due": [[day_ns, inputs] for day_ns, inputs in run.due],
     }
+
+
+def read_rebuild(document: Mapping[str, Any], raw: RawData, features: FeatureLog, kernel_cache: Path) -> Rebuild:
+    """The rebuild of a document between these stores."""
+    chosen = feature_set(
+        document["version"],
+        document["features"],
+        [Normalisation(**column) for column in document["normalisations"]],
+    )
+    return Rebuild(
+        raw,
+        features,
+        kernel_cache,
+        document["symbol"],
+        chosen,
+        reuses_days=document["reuses_days"],
+        keeps_served=document["keeps_served"],
+    )
 
 
 def _result_document(days: list[RebuiltDay]) -> list[dict[str, Any]]:

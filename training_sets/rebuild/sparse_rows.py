@@ -38,7 +38,7 @@ from transforms.rows import FeatureRows, FeatureSet, joined_rows
 from transforms.state import ORDER_NS
 
 MOST_RUN_NS: Final = 4 * DAY_NS
-_MANY: Final = frozenset({ORDERBOOK, TRADE})
+MANY: Final = frozenset({ORDERBOOK, TRADE})
 """Kinds that are most of a tape."""
 
 Int64s = npt.NDArray[np.int64]
@@ -93,8 +93,8 @@ def _stretches(raw: RawData, symbol: str, chosen: FeatureSet, row_ns: Int64s) ->
     """What a run reads, without a hole between the first and the last."""
     first_ns, _ = raw.period(symbol)
     parts = raw.parts(symbol)
-    near_ns = _near_horizon_ns(chosen)
-    kinds = set_kinds(chosen) & _MANY
+    near_ns = near_horizon_ns(chosen)
+    kinds = set_kinds(chosen) & MANY
     begin_ns = max(first_ns, int(row_ns[0]) - set_horizon_ns(chosen))
     whole: list[tuple[int, int]] = []
     for at_ns in row_ns.tolist():
@@ -118,7 +118,7 @@ def _events(raw: RawData, symbol: str, chosen: FeatureSet, stretches: list[_Stre
         yield from stream_events(
             raw,
             symbol,
-            kinds=kinds if stretch.is_whole else kinds - _MANY,
+            kinds=kinds if stretch.is_whole else kinds - MANY,
             from_ns=stretch.from_ns,
             to_ns=stretch.to_ns,
             fields=FIELDS,
@@ -126,13 +126,13 @@ def _events(raw: RawData, symbol: str, chosen: FeatureSet, stretches: list[_Stre
         yield empty_events(), stretch.to_ns
 
 
-def _near_horizon_ns(chosen: FeatureSet) -> int:
+def near_horizon_ns(chosen: FeatureSet) -> int:
     """How far back groups look that read the book or trades alone, and what is normalised of them."""
     groups = [group.name for group in chosen.groups if group.name in GROUPS]
-    own_ns = [group_horizon_ns(name) for name in groups if group_kinds(name) and group_kinds(name) <= _MANY]
+    own_ns = [group_horizon_ns(name) for name in groups if group_kinds(name) and group_kinds(name) <= MANY]
     normalised_ns = [
         normalised_horizon_ns(column)
         for column in chosen.normalisations
-        if group_kinds(FEATURES[column.feature].group) & _MANY
+        if group_kinds(FEATURES[column.feature].group) & MANY
     ]
     return max([0, *own_ns, *normalised_ns])

@@ -10,14 +10,17 @@ from typing import Final
 import numpy as np
 import pytest
 
-from backfill.days import backfill_day
+from backfill.days import backfill_day, standing
 from backfill.fetching import Place, SymbolDay
+from backfill.missing_days import MissingDays
 from market.clock import SECOND_NS, ManualClock
 from market.errors import NotFound, UnreadableRecording
-from market.events import CONTROL, GAP, ORDERBOOK, START, TRADE
+from market.events import CONTROL, GAP, KLINE, ORDERBOOK, START, TRADE
 from storage.raw.raw_data import RawData
+from tests.archived_books import write_book
 from tests.backfilled_days import BEGIN_NS, DAY, DOGE, archive_with, stored
 from tests.bybit_rest import BybitHistoryServer
+from tests.engines import Backwards
 
 XRP_BOOK: Final = SymbolDay("XRPUSDT", "orderbook", "2024-12-01")
 
@@ -148,3 +151,19 @@ def test_a_file_of_another_symbol_is_refused(place: Place, tmp_path: Path) -> No
     content = gzip.compress(gzip.decompress(trades_csv(newest_first=False)).replace(b",DOGEUSDT,", b",SHIBUSDT,"))
     with pytest.raises(UnreadableRecording, match="symbol must be DOGEUSDT, was SHIBUSDT"):
         backfill_day(replace(place, trades=archive_with(tmp_path, content)), replace(DAY, data_type="trades"))
+
+
+def test_a_dataset_build_has_order_books_of_several_days_decoded_by_its_engine(place: Place, tmp_path: Path) -> None:
+    days, engine = ["2025-05-31", "2025-06-01"], Backwards()
+    for day in days:
+        write_book(tmp_path / "archive", DOGE, day)
+    from_archive = replace(place, orderbook=str(tmp_path / "archive"), engine=engine)
+    filler = MissingDays(lambda _wait: from_archive, place.clock, most_days=2)
+    shares: list[float] = []
+    assert filler.fill(DOGE, days, {KLINE, ORDERBOOK}, on_progress=shares.append) == {}
+    assert [task.asked.day for task in engine.given] == days[::-1]
+    assert [shares[0], *shares[-1:]] == [0.0, 0.75]
+    for day in days:
+        known = standing(place.raw_folder, SymbolDay(DOGE, "orderbook", day))
+        assert known is not None
+        assert known.is_whole

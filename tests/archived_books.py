@@ -1,0 +1,50 @@
+"""Order books of an archive: small files of any symbol and day."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from backfill.bybit.rest import BybitHistory
+from backfill.fetching import Place
+from market.clock import ManualClock, parse_iso_ns
+from storage.instruments import InstrumentPins
+from storage.raw.manifest import entry_path
+from storage.raw.raw_data import RawData
+from training_sets.engines.engine import Engine
+
+
+def write_book(folder: Path, symbol: str, day: str) -> None:
+    """A snapshot and 19 deltas, a tenth of a second apart, from the day's begin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin_s = parse_iso_ns(day) // 10**9
+    lines = [
+        json.dumps(
+            {
+                "topic": f"orderbook.500.{symbol}",
+                "type": "delta" if at else "snapshot",
+                "ts": begin_s * 1000 + 100 * at,
+                "data": {"s": symbol, "b": [["0.1", f"{at + 1}"]], "a": [["0.3", "1"]], "u": 5 + at, "seq": at},
+            }
+        )
+        for at in range(20)
+    ]
+    with zipfile.ZipFile(folder / f"{day}_{symbol}_ob500.data.zip", "w") as archive:
+        archive.writestr(f"{day}_{symbol}_ob500.data", "\n".join(lines))
+
+
+def book_place(raw: Path, archive: Path, symbol: str, *, engine: Engine | None) -> Place:
+    """Where order books come from and go to; nothing else is asked for, and its scale is pinned."""
+    clock = ManualClock(parse_iso_ns("2025-07-01"))
+    pins = InstrumentPins(raw)
+    pins.pin(symbol, "0.2")
+    return Place(raw, pins, BybitHistory("http://localhost:1", clock), "", str(archive), clock, engine=engine)
+
+
+def files_of(place: Place, symbol: str) -> dict[str, bytes]:
+    """Files of raw Parquet and of its manifest by their paths."""
+    parts = RawData(place.raw_folder).parts(symbol)
+    paths = [place.raw_folder / file.path for part in parts for file in part.files]
+    paths += [Path(str(entry_path(place.raw_folder, symbol, part.name))) for part in parts]
+    return {str(path.relative_to(place.raw_folder)): path.read_bytes() for path in paths}
