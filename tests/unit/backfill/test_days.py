@@ -19,7 +19,7 @@ from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import CorruptStore, RejectedMessage, StoreUnavailable
 from market.events import KLINE_FIELD_COUNT, TICKER, Events
 from storage.instruments import InstrumentPins
-from storage.raw.events import stream_events
+from storage.raw.events import stream_heads
 from storage.raw.manifest import entry_path
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
@@ -216,11 +216,11 @@ def test_what_cannot_be_fetched_or_decoded_leaves_the_day_as_it_was(
 
 
 def test_a_part_that_is_not_read_back_as_written_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lose_one(*arguments: object, **named: object) -> Iterator[tuple[Events, int]]:
-        for piece, following_ns in stream_events(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
-            yield piece[:-KLINE_FIELD_COUNT], following_ns
+    def lose_one(*arguments: object, **named: object) -> Iterator[Events]:
+        for heads in stream_heads(*arguments, **named):  # type: ignore[arg-type]  # passed on as given
+            yield heads[:-1]
 
-    monkeypatch.setattr(days, "stream_events", lose_one)
+    monkeypatch.setattr(days, "stream_heads", lose_one)
     with pytest.raises(CorruptStore, match="must be read back as 1440 messages"):
         backfill_day(place, DAY)
     assert not entry_path(place.raw_folder, DOGE, DAY.part).exists()
