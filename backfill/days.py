@@ -28,7 +28,6 @@ from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, floor_to, format_iso
 from market.errors import CorruptStore, NotFound
 from market.events import CONFIRMED, CONTROL, KLINE, Events
-from market.markets import Market
 from storage.file_locks import exclusive
 from storage.places import Place as StoragePlace
 from storage.raw.events import stream_heads
@@ -161,7 +160,10 @@ def store_day(
             on_piece()
             writer.append(events)
             count += int(events["seq"][-1] - events["seq"][0]) + 1
-            span = _widened(span, events["event_ns"][events["kind"] == KIND[data_type]])
+            is_own = events["kind"] == KIND[data_type]
+            # A copy is gone through in less time than what lies apart, and a mask takes longer than a copy.
+            times = np.ascontiguousarray(events["event_ns"])
+            span = _widened(span, times if is_own.all() else times[is_own])
             minutes.update(events["update_id"].tolist() if data_type == "klines" else ())
         filled = joined(minutes) if data_type == "klines" else _outside(span, held.ranges)
         lacking = _lacking(asked, until_ns, held, minutes)

@@ -67,7 +67,8 @@ def book_records(instruments: Instruments, asked: SymbolDay, path: Path) -> Iter
     pieces = _Pieces(asked)
     lines: BookLines | None = None
     recv_ns = None
-    for line_number, block in read_archive(path):
+    blocks = read_archive(path)
+    for block in blocks:
         at = 0
         while at < len(block):
             if lines is not None:
@@ -76,17 +77,21 @@ def book_records(instruments: Instruments, asked: SymbolDay, path: Path) -> Iter
                     if pieces.waiting:
                         yield pieces.take()
                     pieces.seq += count
+                    blocks.line_number += count
                     recv_ns = int(records["recv_ns"][-1])
-                    yield _of_day(asked, records)
+                    yield records
+                if at == len(block):
+                    break
             begin, end = at, block.find(b"\n", at)
             at = len(block) if end < 0 else end + 1
             line = block[begin:at]
-            if not line or line.isspace():
+            number = blocks.line_number
+            blocks.line_number += 1
+            if line.isspace():
                 continue
             try:
                 archived = archived_message(line)
             except MalformedMessage as error:
-                number = line_number + block.count(b"\n", 0, begin)
                 raise UnreadableRecording(f"{path.name} line {number}: {error}") from error
             _check_day(asked, archived.recv_ns)  # before the delay, with which it need not fit int64
             recv_ns = archived.recv_ns + AVAILABILITY_NS["orderbook"]

@@ -145,6 +145,33 @@ def _missing_document(missing: Missing, kind: int, chosen: FeatureSet) -> dict[s
     }
 
 
+def listed_holes(streams: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The holes of each stream for a person to read: those that touch and were found and act alike are one.
+
+    Two touch where one message lies between them: a stream of which only such messages are there has a hole for each.
+    ``evidence`` says how many they are; the certificate has each of them.
+    """
+    found = []
+    for name, stream in streams.items():
+        row: list[dict[str, Any]] = []
+        for hole in [*stream["missing"], None]:
+            if row and not (hole is not None and _follows(row[-1], hole)):
+                counts = [each["messages"] for each in row]
+                listed = {**row[-1], "from": row[0]["from"], "messages": None if None in counts else sum(counts)}
+                if len(row) > 1:
+                    listed["evidence"] = f"{row[0]['evidence']}, {len(row):,} in a row"
+                found.append((name, listed))
+                row = []
+            if hole is not None:
+                row.append(hole)
+    return found
+
+
+def _follows(before: Mapping[str, Any], hole: Mapping[str, Any]) -> bool:
+    is_alike = before["evidence"] == hole["evidence"] and bool(before["unknown_until"]) == bool(hole["unknown_until"])
+    return bool(is_alike and before["to"] == hole["from"])
+
+
 def day_shade(coverage: float) -> str:
     """A day as a character: from blank, nothing held, to a full bar, nothing missing."""
     return "█" if coverage == 1 else _SHADES[-(-int(coverage * 1000) * (len(_SHADES) - 1) // 1000)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from quality.coverage_document import day_picture
+from quality.coverage_document import day_picture, listed_holes
 from quality.html_table import table
 
 MOST_HOLES: Final = 50
@@ -43,7 +43,7 @@ def _symbol(certificate: Mapping[str, Any]) -> str:
 
 
 def _holes(streams: Mapping[str, Any]) -> str:
-    holes = [(name, hole) for name, stream in streams.items() for hole in stream["missing"]]
+    holes = listed_holes(streams)
     if not holes:
         return '<p class="passed">Nothing is missing.</p>'
     rows = [

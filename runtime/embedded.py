@@ -272,11 +272,12 @@ def _allow_passage(path: Path, account: _Account) -> None:
     """Let other accounts pass through ``path`` and the folders above it, where root's server needs that."""
     if account.uid == os.geteuid():
         return
-    for folder in (path, *path.parents):
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if not mode & stat.S_IXOTH:
-            _log.warning("embedded PostgreSQL does not run as root: making %s traversable", folder)
-            folder.chmod(mode | stat.S_IXOTH)
+    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in (path, *path.parents)}
+    if closed := [folder for folder, mode in modes.items() if not mode & stat.S_IXOTH]:
+        told = ", ".join(map(str, closed))
+        _log.warning("embedded PostgreSQL does not run as root: its account may now pass through %s", told)
+        for folder in closed:
+            folder.chmod(modes[folder] | stat.S_IXOTH)
 
 
 def _wheel_file(package: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,11 @@ from runtime.commands.printing import print_document
 
 if TYPE_CHECKING:
     from storage.database.backfill_jobs import BackfillRecord
+
+NO_JOB: Final = (
+    "no backfill job: feature-service backfill run begins one; "
+    "what dataset builds fetched is of no job, and tape coverage tells of it"
+)
 
 app = typer.Typer(help="History from the exchange: fetch it, follow and cancel jobs.", no_args_is_help=True)
 
@@ -90,7 +95,10 @@ def list_jobs(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest jobs, newest first."""
+    """The newest jobs, newest first. Days that a dataset build fetched for itself are of no job.
+
+    What is stored of a day, live or backfilled by either, tells: feature-service tape coverage
+    """
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs
     from runtime.servers import running_servers
@@ -104,7 +112,7 @@ def list_jobs(
     if not as_json:
         columns = ("job_id", "status", "symbol", "start_date", "end_date", "error_message")
         found = [{column: document[column] for column in columns} for document in found]
-    print_document(found, as_json=as_json, nothing="no backfill yet: feature-service backfill run begins one")
+    print_document(found, as_json=as_json, nothing=NO_JOB)
 
 
 @app.command("show")

@@ -64,7 +64,7 @@ def coverage(
 
 
 def _print_coverage(found: dict[str, Any]) -> None:
-    from quality.coverage_document import day_picture
+    from quality.coverage_document import day_picture, listed_holes
 
     pictures = day_picture(found["streams"])
     first, last = (found["streams"]["klines"]["days"][at]["date"] for at in (0, -1))
@@ -93,8 +93,7 @@ def _print_coverage(found: dict[str, Any]) -> None:
             hole["messages"],
             ", ".join(hole["unknown_until"]) or f"nothing: {', '.join(hole['computed_without'])} computed without",
         )
-        for name, stream in found["streams"].items()
-        for hole in stream["missing"]
+        for name, hole in listed_holes(found["streams"])
     ]
     if holes:
         columns = ("stream", "missing from", "to", "known by", "messages", "unknown")

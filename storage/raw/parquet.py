@@ -20,7 +20,6 @@ from market.errors import CorruptStore, InvalidRequest
 from market.events import (
     FUNDING_RATE,
     NEXT_FUNDING,
-    TICKER,
     Events,
 )
 from market.instruments import Instrument
@@ -30,7 +29,7 @@ from storage.instruments import checked_symbol
 from storage.places import Place, SamePlace
 from storage.raw.file import PartFile
 from storage.raw.manifest import Backfill, RawPart, TapeSource, check_market, entry_path, read_entry, write_entry
-from storage.raw.tables import FUNDING_INDEX, TABLE_NAMES, table_index
+from storage.raw.tables import FUNDING_INDEX, TABLE_NAMES, TICKER_INDEX, table_index
 
 
 def write_events(
@@ -87,16 +86,15 @@ class PartWriter:
         """Take events; raises InvalidRequest as ``write_events`` does, StoreUnavailable."""
         if len(events) == 0:
             return
-        tables = table_index(self._symbol, events)
+        tables, period = table_index(self._symbol, events)
         seqs = int(events["seq"][0]), int(events["seq"][-1])
-        period = int(events["recv_ns"].min()), int(events["recv_ns"].max())
         first_day, last_day = (at_ns // DAY_NS for at_ns in period)
         if first_day == last_day and (tables == tables[0]).all() and tables[0] != FUNDING_INDEX:
             self._file(int(tables[0]), first_day).append(events)
         else:
             for index in np.unique(tables[tables != FUNDING_INDEX]).tolist():
                 self._append_days(index, events, tables == index)
-        is_ticker, is_funding = events["kind"] == TICKER, tables == FUNDING_INDEX
+        is_ticker, is_funding = tables == TICKER_INDEX, tables == FUNDING_INDEX
         if (is_ticker | is_funding).any():
             states_funding = is_ticker & np.isin(events["field"], (FUNDING_RATE, NEXT_FUNDING))
             self._append_days(FUNDING_INDEX, events, states_funding | is_funding)

@@ -68,13 +68,50 @@ def read_recording(path: Path) -> Iterator[TimedMessage | RejectedLine]:
     raise UnreadableRecording(f"{path}: must end in one of {', '.join(_FORMATS)}, was {path.name!r}")
 
 
-def read_archive(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of the exchange's ``.data.zip``, many at a time, with the number of the first.
+class Blocks:
+    """The content of a recording cut after the last newline of each chunk: many lines at a time.
 
     The last line of a block ends in its newline unless the file ends first. Raises UnreadableRecording, as
     ``read_recording`` does while reading.
     """
-    return _read_blocks(path, _zip_chunks(path))
+
+    def __init__(self, path: Path, chunks: Iterator[bytes]) -> None:
+        self.line_number = 1
+        """Of the line that comes next. Whoever reads the lines of a block adds them: it knows how many they were."""
+        self._path = path
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        pieces: list[bytes] = []
+        held = 0
+        try:
+            for chunk in self._chunks:
+                end = chunk.rfind(b"\n") + 1
+                if end:
+                    if held + chunk.find(b"\n") > LONGEST_LINE:
+                        raise self._too_long()
+                    yield b"".join((*pieces, chunk[:end]))
+                    pieces.clear()
+                    held = 0
+                pieces.append(chunk[end:])
+                held += len(chunk) - end
+                if held > LONGEST_LINE:
+                    raise self._too_long()
+        except _UNREADABLE as error:
+            raise UnreadableRecording(
+                f"{self._path} line {self.line_number}: must be readable to its end, was not: {error}"
+            ) from error
+        if held:
+            yield b"".join(pieces)
+
+    def _too_long(self) -> UnreadableRecording:
+        place = f"{self._path} line {self.line_number}"
+        return UnreadableRecording(f"{place}: must be at most {LONGEST_LINE} bytes, was longer")
+
+
+def read_archive(path: Path) -> Blocks:
+    """The lines of the exchange's ``.data.zip``."""
+    return Blocks(path, _zip_chunks(path))
 
 
 def archived_message(line: bytes) -> TimedMessage:
@@ -98,41 +135,13 @@ def _read_messages(
 
 
 def _read_lines(path: Path, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    for _, block in _read_blocks(path, chunks):
+    blocks = Blocks(path, chunks)
+    for block in blocks:
         lines = block.split(b"\n")
-        yield from lines if lines[-1] else lines[:-1]
-
-
-def _read_blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The content cut after the last newline of each chunk, with the number of its first line."""
-    line_number = 1
-    pieces: list[bytes] = []
-    held = 0
-    try:
-        for chunk in chunks:
-            end = chunk.rfind(b"\n") + 1
-            if end:
-                if held + chunk.find(b"\n") > LONGEST_LINE:
-                    raise _too_long(path, line_number)
-                block = b"".join((*pieces, chunk[:end]))
-                yield line_number, block
-                line_number += block.count(b"\n")
-                pieces.clear()
-                held = 0
-            pieces.append(chunk[end:])
-            held += len(chunk) - end
-            if held > LONGEST_LINE:
-                raise _too_long(path, line_number)
-    except _UNREADABLE as error:
-        raise UnreadableRecording(
-            f"{path} line {line_number}: must be readable to its end, was not: {error}"
-        ) from error
-    if held:
-        yield line_number, b"".join(pieces)
-
-
-def _too_long(path: Path, line_number: int) -> UnreadableRecording:
-    return UnreadableRecording(f"{path} line {line_number}: must be at most {LONGEST_LINE} bytes, was longer")
+        if not lines[-1]:
+            lines.pop()
+        blocks.line_number += len(lines)
+        yield from lines
 
 
 def _plain_chunks(path: Path) -> Iterator[bytes]:

@@ -92,8 +92,6 @@ def book_records(body: Any, words: Any, slots: Any) -> bool:
             return False
     if slots[COUNT, 1] == 0:
         write_record(words, slots, 0, 0, ORDERBOOK | NO_LEVEL << 8)
-    for at in range(slots[COUNT, 1]):
-        words[at, UPDATE_ID] = slots[U, 1]
     return True
 
 

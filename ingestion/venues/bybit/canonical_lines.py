@@ -13,12 +13,13 @@ from ingestion.decoding import plain_json
 from ingestion.decoding.plain_json import DECLINED, byte, integer, number_end, packed
 from ingestion.venues.bybit import canonical_elements, canonical_records, canonical_shapes
 from ingestion.venues.bybit.canonical_elements import DELTA_WORD, SNAPSHOT_WORD, book_records, is_time
-from ingestion.venues.bybit.canonical_records import finish, read_one
+from ingestion.venues.bybit.canonical_records import finish_book, read_one
 from ingestion.venues.bybit.canonical_shapes import (
     ASKS,
     BIDS,
     COUNT,
     CTS,
+    EVENT_NS,
     PAYLOAD,
     PLACE,
     RECV_NS,
@@ -51,8 +52,8 @@ _NO_IDS: Final = np.zeros((0, 2), np.int64)
 class BookLines:
     """Order book messages of one topic, as they stand in an archive: each line has the topic at the same place.
 
-    delay_ns: how long after its ``ts`` a message counts as received. from_ms, to_ms: a line of an earlier or a later
-    ``ts`` is declined.
+    delay_ns: how long after its ``ts`` a message counts as received. from_ms, to_ms: a line that was sent
+    (``ts``) or happened (``cts``) earlier or later is declined.
     """
 
     def __init__(
@@ -121,8 +122,10 @@ def _number(text: Any, at: int, slots: Any, slot: int) -> int:
 
 
 @jit_inside
-def _read_usual(text: Any, at: int, usual: Any, ends: Any, words: Any, slots: Any, scale: Any) -> int:
-    """``read_one`` of a line that has the usual texts between its values: no key is looked up."""
+def _read_usual(
+    text: Any, at: int, usual: Any, ends: Any, words: Any, slots: Any, scale: Any, delay_ns: int, place: int
+) -> int:
+    """``read_one`` of a line that has the usual texts between its values: no key is looked up; its records stamped."""
     slots[COUNT, 1] = 0
     slots[:, 0] = 0
     at = _after(text, at, usual, ends, 0)
@@ -143,8 +146,11 @@ def _read_usual(text: Any, at: int, usual: Any, ends: Any, words: Any, slots: An
     if at < 0 or not (is_time(slots, TS) and is_time(slots, CTS)):
         return -1
     slots[BIDS, 0] = slots[ASKS, 0] = 1
-    is_good = book_records(text, words, slots)
-    return at if is_good and finish(ORDERBOOK, slots[CTS, 1] * MILLISECOND_NS, is_snapshot, words, slots) else -1
+    if not book_records(text, words, slots):
+        return -1
+    recv_ns = slots[TS, 1] * MILLISECOND_NS + delay_ns
+    finish_book(slots[CTS, 1] * MILLISECOND_NS, is_snapshot, words, slots, recv_ns, place)
+    return at
 
 
 @jit_over(plain_json, canonical_shapes, canonical_elements, canonical_records)
@@ -168,14 +174,14 @@ def read_book_lines(
 
     usual, ends: the texts of a usual line, and where each ends. topic: its bytes, which stand at ``topic_offset`` in
     each line and end with the symbol. words (n, 7): room for as many levels as the text could hold. slots, scale, ids:
-    as of ``read_canonical``. period_ms: of the first ``ts`` and of the last that are read.
+    as of ``read_canonical``. period_ms: of the first time and of the last that are read.
 
     Returns where the first line begins that was not read; the number of lines that were; the number of records.
     """
     lines = count = 0
     while at < len(text):
         records = words[count:]
-        end = _read_usual(text, at, usual, ends, records, slots, scale)
+        end = _read_usual(text, at, usual, ends, records, slots, scale, delay_ns, seq + lines)
         topic_at = at + topic_offset
         topic_end = topic_at + len(topic)
         if end < 0 and topic_end <= len(text):
@@ -185,16 +191,17 @@ def read_book_lines(
             if is_same:
                 symbol_at = topic_end - symbol_length
                 end = read_one(text, at, ORDERBOOK, topic_at, topic_end, symbol_at, records, slots, scale, ids)
+                for record in range(slots[COUNT, 1]):
+                    records[record, RECV_NS] = slots[TS, 1] * MILLISECOND_NS + delay_ns
+                    records[record, PLACE] = seq + lines
         if end >= 0 and byte(text, end) == 13:
             end += 1
         if end < 0 or byte(text, end) != 10 or slots[PAYLOAD, 0] != 0:
             break
         if not period_ms[0] <= slots[TS, 1] <= period_ms[1]:
             break
-        recv_ns = slots[TS, 1] * MILLISECOND_NS + delay_ns
-        for record in range(slots[COUNT, 1]):
-            records[record, RECV_NS] = recv_ns
-            records[record, PLACE] = seq + lines
+        if not period_ms[0] * MILLISECOND_NS <= records[0, EVENT_NS] <= period_ms[1] * MILLISECOND_NS:
+            break
         count += slots[COUNT, 1]
         lines += 1
         at = end + 1

@@ -30,8 +30,10 @@ from ingestion.venues.bybit.canonical_shapes import (
     FIRST_OF_ELEMENT,
     NEXT,
     PAYLOAD,
+    PLACE,
     PX,
     RECEIVED_AT,
+    RECV_NS,
     SEQ,
     SYMBOL,
     TAIL,
@@ -40,6 +42,7 @@ from ingestion.venues.bybit.canonical_shapes import (
     TRACE_ID,
     TS,
     TYPE,
+    UPDATE_ID,
     S,
     U,
     read_field,
@@ -161,14 +164,35 @@ def finish(kind: int, event_ns: int, is_snapshot: bool, words: Any, slots: Any) 
             ahead_ns = words[at, PX] - event_ns
             if words[at, TAIL] == TICKER | NEXT_FUNDING << 8 and abs(ahead_ns) > FURTHEST_FUNDING_NS:
                 return False
-    flags = SNAPSHOT if is_snapshot else 0
-    for at in range(slots[COUNT, 1]):
-        if kind in (ORDERBOOK, TICKER):
+    if kind == ORDERBOOK:
+        finish_book(event_ns, is_snapshot, words, slots, 0, 0)
+        return True
+    if kind == TICKER:
+        for at in range(slots[COUNT, 1]):
             words[at, EVENT_NS] = event_ns
-        words[at, TAIL] |= flags << 16
+    _mark(words, slots)
+    return True
+
+
+@jit_inside
+def finish_book(event_ns: int, is_snapshot: bool, words: Any, slots: Any, recv_ns: int, place: int) -> None:
+    """Write what the records of a book's message share, all in one pass: there are more of them than of all others."""
+    update_id = slots[U, 1]
+    for at in range(slots[COUNT, 1]):
+        words[at, RECV_NS] = recv_ns
+        words[at, EVENT_NS] = event_ns
+        words[at, PLACE] = place
+        words[at, UPDATE_ID] = update_id
+    if is_snapshot:
+        for at in range(slots[COUNT, 1]):
+            words[at, TAIL] |= SNAPSHOT << 16
+    _mark(words, slots)
+
+
+@jit_inside
+def _mark(words: Any, slots: Any) -> None:
     words[0, TAIL] |= FIRST << 16
     words[slots[COUNT, 1] - 1, TAIL] |= LAST << 16
-    return True
 
 
 @jit_inside

@@ -133,7 +133,7 @@ def _value(body: Any, at: int, want: int, row: Any) -> int:
 
 @jit_inside
 def read_levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: int) -> int:
-    """Write the records of a list of levels; returns where it ends, -1 where it is declined.
+    """Write the records of a list of levels, without what they share; returns where it ends, -1 where it is declined.
 
     It reads most of an order book's bytes, so what it calls with an array for each level is one line long, or rare: the
     uses of an array are counted, and to hand one over takes longer than to read a number.
@@ -179,7 +179,6 @@ def read_levels(body: Any, at: int, slots: Any, words: Any, scale: Any, side: in
             if is_size:
                 if not 0 <= value < LARGEST_MANTISSA or byte(body, at) != 93 or count == len(words):
                     return -1
-                words[count, RECV_NS] = words[count, EVENT_NS] = words[count, PLACE] = words[count, UPDATE_ID] = 0
                 words[count, PX], words[count, QTY], words[count, TAIL] = px, value, ORDERBOOK | side << 8
                 count += 1
             elif not 0 < value < LARGEST_PRICE_MANTISSA or byte(body, at) != 44:

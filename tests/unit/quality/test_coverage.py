@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso
 from market.events import CONTROL, KLINE, SNAPSHOT, START, TICKER, TRADE, Events
 from quality.coverage import CoverageTally
-from quality.coverage_document import coverage_document, day_picture
+from quality.coverage_document import coverage_document, day_picture, listed_holes
 from tests.holed_markets import (
     BEGIN_NS,
     BOOK_STEP_NS,
@@ -142,6 +143,28 @@ def test_days_are_told_apart_and_what_was_backfilled_from_what_was_lived() -> No
     assert day_picture(found)["klines"] == "▓█"
     old = certificate(*market(Planted(), is_backfilled=True))
     assert (old["klines"]["messages_live"], old["klines"]["messages_backfilled"]) == (0, MINUTES)
+
+
+def test_holes_with_one_message_between_them_are_listed_as_one() -> None:
+    books, others = market(Planted())
+    tickers = np.flatnonzero(others["kind"] == TICKER)
+    is_settled = np.isin(others["recv_ns"][tickers], BEGIN_NS + np.arange(0, MINUTES, 15) * MINUTE_NS)
+    others = np.delete(others, tickers[~is_settled])
+    times = [format_iso(BEGIN_NS + minute * MINUTE_NS) for minute in range(0, MINUTES, 15)]
+    found = certificate(books, others)
+    assert ranges(found["ticker"], "heartbeat") == [*itertools.pairwise(times)], "each of them stays known"
+    [listed, last] = [hole for name, hole in listed_holes(found) if name == "ticker"]
+    assert (listed["from"], listed["to"], listed["evidence"]) == (times[0], times[-1], "heartbeat, 3 in a row")
+    assert last["evidence"] == "after the last message"
+    mark = others[:1].copy()
+    mark["kind"], mark["field"], mark["px"], mark["recv_ns"] = CONTROL, START, TICKER, BEGIN_NS + MINUTE_NS
+    marked = listed_holes({"ticker": certificate(books, np.concatenate([others, mark]))["ticker"]})
+    assert [(hole["to"], bool(hole["unknown_until"])) for _, hole in marked[:2]] == [
+        (times[1], True),
+        (times[3], False),
+    ]
+    lost = listed_holes({"orderbook": certificate(*market(Planted(books=[(3, 4), (6, 6)])))["orderbook"]})
+    assert [(hole["messages"], hole["evidence"]) for _, hole in lost] == [(3, "update ids, 2 in a row")]
 
 
 def test_before_the_first_and_after_the_last_message_everything_is_missing() -> None:

@@ -281,7 +281,7 @@ def test_an_archive_is_read_in_bounded_memory(tmp_path: Path) -> None:
         archive.writestr("x.data", b"".join(b'{"ts":%d,"data":"%s"}\n' % (at, bytes(200)) for at in range(1, 300_000)))
     tracemalloc.start()
     try:
-        lines = [block.count(b"\n") for _, block in read_archive(path)]
+        lines = [block.count(b"\n") for block in read_archive(path)]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

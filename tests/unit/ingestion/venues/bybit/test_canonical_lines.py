@@ -101,6 +101,8 @@ def test_a_line_of_another_period_is_declined() -> None:
     first, last = PERIOD.values()
     lines = [line_of({**BOOK, "ts": ts}) for ts in (first, last, last + 1)]
     assert check(lines) == 2
+    happened = [line_of({**BOOK, "cts": cts}) for cts in (first, last, last + 1)]
+    assert check(happened) == 2
     near = BookLines(Scales().by_symbol["BTCUSDT"], TOPIC, len('{"topic":"'), delay_ns=0, from_ms=2, to_ms=last)
     assert near.read(b"".join(lines), 0, seq=1)[1:] == (0, 0)
 
