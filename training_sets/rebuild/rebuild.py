@@ -164,7 +164,8 @@ def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[Featur
     for piece in pieces:
         begin = 0
         while len(piece) - begin >= lacking:
-            group = joined_rows([*held, piece.only(slice(begin, begin + lacking), reasons=False)])
+            rest = piece.only(slice(begin, begin + lacking), reasons=False)
+            group = joined_rows([*held, rest]) if held else rest
             begin += lacking
             held, lacking = [], count
             yield group  # and the pieces that it was made of are let go of while it is worked on
