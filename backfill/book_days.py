@@ -24,7 +24,7 @@ from market.clock import DAY_NS, SystemClock
 from market.errors import Conflict, FeatureServiceError, StoreUnavailable
 from market.instruments import Instrument
 from market.markets import Market
-from storage.durable_files import exclusive
+from storage.file_locks import exclusive
 from storage.raw.raw_data import RawData
 from training_sets.engines.error_documents import error_document, error_of
 from training_sets.engines.job_queue import Kind

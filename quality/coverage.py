@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import CONFIRMED, CONTROL, FIRST, KLINE, ORDERBOOK, START, TICKER, TRADE, Events
 from quality.book_stream import BookStream
 from quality.market_streams import MarketStreams
-from quality.time_ranges import Range, joined, of_minutes, without
+from quality.time_ranges import Bools, Int64s, Range, joined, minute_marks, of_minutes, without
 from quality.trade_numbers import TradeNumbers
 
 STREAMS: Final = {ORDERBOOK: "orderbook", TRADE: "trades", KLINE: "klines", TICKER: "ticker"}
@@ -96,7 +95,7 @@ class CoverageTally:
         self._trades: Counter[int] = Counter()  # by day
         self._ends: dict[int, Range] = {}
         self._sources: dict[int, list[tuple[Range, bool]]] = {kind: [] for kind in STREAMS}  # and whether backfilled
-        self._minutes: dict[int, bool] = {}  # of candles, and whether backfilled
+        self._minutes: list[tuple[Int64s, Bools]] = []  # of candles, and whether backfilled
         self._held: Counter[tuple[int, int, bool]] = Counter()  # messages by kind, day, whether backfilled
         self._marked: dict[int, list[int]] = {kind: [] for kind in STREAMS}
 
@@ -130,8 +129,8 @@ class CoverageTally:
             if kind == ORDERBOOK:
                 covered.missing = self._missing_books()
             elif kind == KLINE:
-                minutes = of_minutes(self._missing_candles())
-                covered.missing = [Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES) for begin, end in minutes]
+                lacking = self._ranges(~self._marks(self._market.candles))
+                covered.missing = [Missing(begin_ns=begin, end_ns=end, evidence=BY_MINUTES) for begin, end in lacking]
             elif kind == TICKER:
                 covered.missing = self._missing_tickers()
             elif self._numbers.is_numbered:
@@ -172,14 +171,11 @@ class CoverageTally:
                 self._held[kind, day, False] += count - old
                 self._held[kind, day, True] += old
 
-    def _note_sources(self, kind: int, heads: Events, is_backfilled: npt.NDArray[np.bool_]) -> None:
+    def _note_sources(self, kind: int, heads: Events, is_backfilled: Bools) -> None:
         """Of candles each minute, live where both have it; of other kinds runs of messages from one source."""
         if kind == KLINE:
             is_confirmed = (heads["flags"] & CONFIRMED) != 0
-            for minute, is_old in zip(
-                heads["update_id"][is_confirmed].tolist(), is_backfilled[is_confirmed].tolist(), strict=True
-            ):
-                self._minutes[minute] = is_old and self._minutes.get(minute, True)
+            self._minutes.append((heads["update_id"][is_confirmed], is_backfilled[is_confirmed]))
             return
         runs = self._sources[kind]
         cuts = [0, *(np.flatnonzero(np.diff(is_backfilled)) + 1).tolist(), len(heads)]
@@ -196,7 +192,12 @@ class CoverageTally:
     def _held_ranges(self, covered: StreamCoverage, *, is_old: bool) -> list[Range]:
         """What is held of one source, without what is missing."""
         if covered.kind == KLINE:
-            return of_minutes(minute for minute, each in self._minutes.items() if each == is_old)
+            minutes, is_backfilled = (
+                np.concatenate([empty, *(each[at] for each in self._minutes)])
+                for at, empty in enumerate((np.empty(0, np.int64), np.empty(0, np.bool_)))
+            )
+            live = minutes[~is_backfilled]
+            return of_minutes(minutes[is_backfilled & ~np.isin(minutes, live)] if is_old else live)
         lost = joined((each.begin_ns, each.end_ns) for each in covered.missing)
         runs = joined(span for span, each in self._sources[covered.kind] if each == is_old)
         return [held for span in runs for held in without(span, lost)]
@@ -257,35 +258,31 @@ class CoverageTally:
             return [Missing(begin_ns=self._begin_ns, end_ns=self._end_ns, evidence="nothing is held")]
         first, last = self._ends[kind]
         ranges = ((self._begin_ns, first, "before the first message"), (last, self._end_ns, "after the last message"))
-        longest_ns = SECOND_NS
         return [
-            Missing(begin_ns=begin, end_ns=end, evidence=why) for begin, end, why in ranges if end - begin > longest_ns
+            Missing(begin_ns=begin, end_ns=end, evidence=why) for begin, end, why in ranges if end - begin > SECOND_NS
         ]
 
-    def _missing_candles(self) -> list[int]:
-        """The minutes without one, in order."""
-        candles = np.fromiter(self._market.candles, np.int64)
-        is_inside = (candles >= self._begin_ns) & (candles < self._end_ns) & (candles % MINUTE_NS == 0)
-        is_missing = np.ones(-(-(self._end_ns - self._begin_ns) // MINUTE_NS), np.bool_)
-        is_missing[(candles[is_inside] - self._begin_ns) // MINUTE_NS] = False
-        missing: list[int] = (self._begin_ns + np.flatnonzero(is_missing) * MINUTE_NS).tolist()
-        return missing
+    def _marks(self, begins_ns: Iterable[int]) -> Bools:
+        return minute_marks((self._begin_ns, self._end_ns), np.fromiter(begins_ns, np.int64))
+
+    def _ranges(self, marks: Bools) -> list[Range]:
+        return of_minutes(self._begin_ns + np.flatnonzero(marks) * MINUTE_NS)
 
     def _judge_trades(self, found: StreamCoverage) -> None:
-        market = self._market
-        silences = [*market.pauses[TRADE].silences, *((each.begin_ns, each.end_ns) for each in self._edges(TRADE))]
-        missing: dict[int, str] = {}
-        not_proven: set[int] = set()
-        without_candle = set(self._missing_candles())
-        for minute in range(self._begin_ns, self._end_ns, MINUTE_NS):
-            traded = market.traded_volume.get(minute, 0)
-            if minute not in without_candle:
-                if market.candle_volume[minute] != traded:
-                    missing[minute] = BY_VOLUME
-            elif traded == 0 and any(begin <= minute and minute + MINUTE_NS <= end for begin, end in silences):
-                missing[minute] = "silence"
-            else:
-                not_proven.add(minute)
+        of_candles, traded = self._market.candle_volume, self._market.traded_volume
+        has_candle = self._marks(of_candles)
+        has_trades = self._marks(itertools.compress(traded, traded.values()))
+        agrees = self._marks(at for at, volume in traded.items() if of_candles.get(at) == volume)
+        differs = (has_trades | self._marks(itertools.compress(of_candles, of_candles.values()))) & has_candle & ~agrees
+        is_silent = np.zeros(len(has_candle), np.bool_)
+        silences = [
+            *self._market.pauses[TRADE].silences,
+            *((each.begin_ns, each.end_ns) for each in self._edges(TRADE)),
+        ]
+        for begin_ns, end_ns in silences:
+            first, last = -((self._begin_ns - begin_ns) // MINUTE_NS), (end_ns - self._begin_ns) // MINUTE_NS
+            is_silent[max(first, 0) : max(last, 0)] = True
+        is_silent &= ~has_candle & ~has_trades
         found.missing = [
             Missing(
                 begin_ns=begin,
@@ -293,8 +290,8 @@ class CoverageTally:
                 evidence=evidence,
                 makes_unknown=self._is_marked(TRADE, begin, end + MINUTE_NS),
             )
-            for evidence in (BY_VOLUME, "silence")
-            for begin, end in of_minutes(minute for minute, why in missing.items() if why == evidence)
+            for evidence, marks in ((BY_VOLUME, differs), ("silence", is_silent))
+            for begin, end in self._ranges(marks)
         ]
         found.missing.sort(key=lambda each: each.begin_ns)
-        found.not_proven = of_minutes(not_proven)
+        found.not_proven = self._ranges(~has_candle & ~is_silent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,7 +41,7 @@ class MarketStreams:
     """Takes the trade, kline and ticker events of a period in tape order.
 
     price_scale, quantity_scale: 10**exponent of the symbol.
-    candles: starts of confirmed candles, ns. early_candles: by the minutes of the interval, how many were confirmed
+    early_candles: by the minutes of the interval, how many were confirmed
     before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
     """
 
@@ -60,7 +60,6 @@ class MarketStreams:
         }
         self.trades = 0
         self.outliers = OutlierSearch(deviations=limits.outlier_deviations)
-        self.candles: set[int] = set()
         self.repeated_candles = 0
         self.early_candles: Counter[int] = Counter()
         self.candle_volume: dict[int, int] = {}
@@ -71,6 +70,11 @@ class MarketStreams:
         self._quantity_scale = quantity_scale
         self._reference_ns: Int64s = np.empty(0, np.int64)
         self._reference: npt.NDArray[np.float64] = np.empty(0)
+
+    @property
+    def candles(self) -> KeysView[int]:
+        """Starts of confirmed candles, ns."""
+        return self.candle_volume.keys()
 
     def add(self, events: Events) -> None:
         """Take consecutive events of whole messages; other kinds are passed by."""
@@ -93,10 +97,9 @@ class MarketStreams:
     def _klines(self, klines: Events) -> None:
         confirmed = klines[(klines["flags"] & CONFIRMED) != 0]
         volumes = confirmed[confirmed["field"] == VOLUME]
-        starts_ns = volumes["update_id"].tolist()
-        self.repeated_candles += len(starts_ns) - len(set(starts_ns) - self.candles)
-        self.candles.update(starts_ns)
-        self.candle_volume.update(zip(starts_ns, volumes["px"].tolist(), strict=True))
+        before = len(self.candle_volume)
+        self.candle_volume.update(zip(volumes["update_id"].tolist(), volumes["px"].tolist(), strict=True))
+        self.repeated_candles += len(volumes) - (len(self.candle_volume) - before)
 
     def _early(self, candles: Events) -> None:
         stated = candles[(candles["field"] == VOLUME) & ((candles["flags"] & CONFIRMED) != 0)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from market.clock import MINUTE_NS
 
+Bools = npt.NDArray[np.bool_]
+Int64s = npt.NDArray[np.int64]
 Range = tuple[int, int]
 
 
@@ -22,12 +25,21 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
     return found
 
 
-def of_minutes(minutes: Iterable[int]) -> list[Range]:
-    """Minutes, each by its begin in ns, as ranges; a month has 43,200 of them."""
+def of_minutes(begins_ns: Int64s) -> list[Range]:
+    """Minutes, int64 (n,), each by its begin in ns, as ranges; a month has 43,200 of them."""
     # Sorted, not np.unique, which hashes whole numbers and takes twenty times as long; what is twice is no cut.
-    begins_ns = np.sort(np.fromiter(minutes, np.int64))
+    begins_ns = np.sort(begins_ns)
     cuts = np.flatnonzero(np.diff(begins_ns) > MINUTE_NS) + 1
     return [(int(each[0]), int(each[-1]) + MINUTE_NS) for each in np.split(begins_ns, cuts) if len(each)]
+
+
+def minute_marks(span: Range, begins_ns: Int64s) -> Bools:
+    """Of each minute of a span, the last of which may be a part, whether it is among these."""
+    begin, end = span
+    marks = np.zeros(-(-(end - begin) // MINUTE_NS), np.bool_)
+    is_inside = (begins_ns >= begin) & (begins_ns < end) & (begins_ns % MINUTE_NS == 0)
+    marks[(begins_ns[is_inside] - begin) // MINUTE_NS] = True
+    return marks
 
 
 def without(span: Range, taken: Sequence[Range]) -> list[Range]:

@@ -7,7 +7,7 @@ that is not closed wait, so the rows depend on neither the cuts nor the moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from transforms.jit import for_compiled
 from transforms.kernel import Kernel
 from transforms.known_book import KnownBook, known_book, put_book
 from transforms.order_book import BROKEN
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 from transforms.silences import SETTLE_NS, Period, calls, seconds_due
 from transforms.state import GRIDS_NS, NOT_STARTED, STATE, new_state
 from transforms.tape_order import earliest_ns, joined, slot_by_slot
@@ -171,14 +171,19 @@ class Engine:
         row. Ticks that are passed over have no row, nor do seconds in one of the periods ``without``; that changes none
         that comes later.
         """
+        return _whole(self.advance_in_pieces(watermark_ns, without=without))
+
+    def advance_in_pieces(self, watermark_ns: int, *, without: Sequence[Period] = ()) -> Iterator[FeatureRows]:
+        """What ``advance`` returns, in pieces of at most ROWS_A_CALL rows, one at least; all are to be taken."""
         newest_ns = floor_to(watermark_ns, self.grid_ns)
         closed_ns = self.closed_ns
         if closed_ns is None or newest_ns <= closed_ns:
-            return self._rows(_NO_ROWS, [self._room(0)])
+            yield self._rows(_NO_ROWS, self._room(1))
+            return
         due_ns = seconds_due(closed_ns, newest_ns, without)
         if newest_ns % SECOND_NS and newest_ns > self._begin_ns:
             due_ns = np.append(due_ns, newest_ns)
-        return self._close(due_ns, newest_ns)
+        yield from self._close(due_ns, newest_ns)
 
     def rows_at(self, row_ns: npt.NDArray[np.int64], watermark_ns: int) -> FeatureRows:
         """Close everything up to ``watermark_ns``, and return the rows at the chosen ticks alone.
@@ -203,8 +208,8 @@ class Engine:
                     f"{self.instrument.symbol} rows: must be at multiples of {self.grid_ns} ns, was {off_grid[0]}"
                 )
         if closed_ns is None or newest_ns <= closed_ns:
-            return self._rows(_NO_ROWS, [self._room(0)])
-        return self._close(np.ascontiguousarray(row_ns, np.int64), newest_ns)
+            return self._rows(_NO_ROWS, self._room(1))
+        return _whole(self._close(np.ascontiguousarray(row_ns, np.int64), newest_ns))
 
     def checkpoint(self) -> bytes:
         """The whole state as bytes, records that wait included."""
@@ -240,15 +245,12 @@ class Engine:
         self._waiting = slot_by_slot(joined(pieces))
         self._arrived = []
 
-    def _close(self, due_ns: npt.NDArray[np.int64], until_ns: int) -> FeatureRows:
-        """End every tile up to ``until_ns`` and compute the rows that are due."""
+    def _close(self, due_ns: npt.NDArray[np.int64], until_ns: int) -> Iterator[FeatureRows]:
+        """End every tile up to ``until_ns`` and compute the rows that are due, a call of the kernel a piece."""
         self._put_in_order()
-        pieces: list[Room] = []
         for chosen_ns, closes_ns in calls(due_ns, until_ns, ROWS_A_CALL):
             self._pass_over(int(chosen_ns[0]) if len(chosen_ns) else closes_ns)
-            values, reasons, status = self._run(chosen_ns, closes_ns)
-            pieces.append((values[:-1], reasons[:-1], status[:-1]))
-        return self._rows(due_ns, pieces)
+            yield self._rows(chosen_ns, self._run(chosen_ns, closes_ns))
 
     def _pass_over(self, next_ns: int) -> None:
         """Leave out the tiles after the last record that neither the row at ``next_ns`` nor a later one sees."""
@@ -277,12 +279,17 @@ class Engine:
             np.empty((rows, groups), np.int8),
         )
 
-    def _rows(self, row_ns: npt.NDArray[np.int64], pieces: list[Room]) -> FeatureRows:
-        if len(pieces) == 1:
-            ((values, reasons, status),) = pieces
-        else:
-            values, reasons, status = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        return FeatureRows(self.instrument.symbol, self.kernel.feature_set, row_ns, values, status, reasons)
+    def _rows(self, row_ns: npt.NDArray[np.int64], room: Room) -> FeatureRows:
+        """Without the last of the room, of no meaning."""
+        values, reasons, status = room
+        return FeatureRows(
+            self.instrument.symbol, self.kernel.feature_set, row_ns, values[:-1], status[:-1], reasons[:-1]
+        )
 
     def _for_kernel(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return for_compiled(self.kernel.run, array)
+
+
+def _whole(pieces: Iterator[FeatureRows]) -> FeatureRows:
+    held = list(pieces)
+    return held[0] if len(held) == 1 else joined_rows(held, reasons=True)

@@ -13,7 +13,9 @@ from market.events import Events
 from tests.examples import examples
 from tests.laws.running import assert_same, begin, end_of
 from tests.laws.streams import tapes
+from transforms.engine import ROWS_A_CALL
 from transforms.kernel import Kernel
+from transforms.rows import joined_rows
 
 SILENT_NS = 90 * MINUTE_NS
 
@@ -40,7 +42,9 @@ def test_rows_after_a_silence_that_was_passed_over_are_those_of_one_that_was_gon
     for without in ((), (period,)):
         engine = begin(kernel, warm_at(grid_ns), grid_ns=grid_ns)
         engine.feed(events)
-        rows.append(engine.advance(end_of(events), without=without))
+        pieces = list(engine.advance_in_pieces(end_of(events), without=without))
+        assert max(map(len, pieces)) <= ROWS_A_CALL
+        rows.append(joined_rows(pieces, reasons=True))
     every, few = rows
     assert few.row_ns.tolist() == [each for each in every.row_ns.tolist() if not period[0] < each < period[1]]
     assert len(every) - len(few) > (SILENT_NS - 5 * MINUTE_NS) // SECOND_NS

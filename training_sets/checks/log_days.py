@@ -1,7 +1,8 @@
 """Days of the feature log, drawn at random, rebuilt from raw data and compared by their bits.
 
 A log that disagrees with its raw data has been written by something else. One twentieth of the dataset's symbol-days is
-compared, one at least; of fewer than twenty, a stretch of one day that is so much of the whole, an hour at least.
+compared: so many whole ones, and of another as long a stretch as is left over; of fewer than twenty, a stretch of one
+day that is so much of the whole, an hour at least.
 
 A day that an earlier check compared, whose files and raw data are the same, counts. While there is such a one, it
 stands for a day that is drawn and was not compared; of one of those an hour is compared then: with every build more of
@@ -49,17 +50,17 @@ def draw_stretches(
         for day_ns in range(floor_to(start_ns, DAY_NS), end_ns, DAY_NS)
     ]
     generator = np.random.default_rng(seed)
-    count = max(1, round(SHARE * len(days)))
-    total_ns = sum(end_ns - start_ns for _, start_ns, end_ns in days)
-    stretches = []
-    for at in np.sort(generator.choice(len(days), count, replace=False)).tolist():
+    left_ns = floor_to(int(SHARE * sum(end_ns - start_ns for _, start_ns, end_ns in days)), SECOND_NS)
+    drawn: dict[int, Stretch] = {}
+    for at in generator.permutation(len(days)).tolist():
         symbol, start_ns, end_ns = days[at]
-        if len(days) < 1 / SHARE:
-            wanted_ns = max(HOUR_NS, floor_to(int(SHARE * total_ns), SECOND_NS))
-            spare_ns = max(end_ns - start_ns - wanted_ns, 0)
-            start_ns += int(generator.integers(0, spare_ns // SECOND_NS + 1)) * SECOND_NS
-            end_ns = min(end_ns, start_ns + wanted_ns)
-        stretches.append(Stretch(symbol, start_ns, end_ns - 1))
+        length_ns = min(max(left_ns, HOUR_NS), end_ns - start_ns)
+        start_ns += int(generator.integers(0, (end_ns - start_ns - length_ns) // SECOND_NS + 1)) * SECOND_NS
+        drawn[at] = Stretch(symbol, start_ns, start_ns + length_ns - 1)
+        left_ns -= length_ns
+        if left_ns <= 0:
+            break
+    stretches = [drawn[at] for at in sorted(drawn)]
     return stretches if proven is None else _with_proven(stretches, days, generator, proven)
 
 
@@ -69,30 +70,37 @@ def _with_proven(
     generator: np.random.Generator,
     proven: ProvenRows,
 ) -> list[Stretch]:
-    """The stretches; in place of one that was not compared one that was, as long, and of one of those a part."""
-    found: list[Stretch] = []
-    parts: list[Stretch] = []
+    """The stretches; in place of one that was not compared one that was, as long, and of one of those a part.
+
+    Where one has no other to stand for it, it is what is compared anew, and no part is.
+    """
     spare = [
         Stretch(symbol, max(from_ns, start_ns), min(to_ns, end_ns - 1))
         for symbol, start_ns, end_ns in days
         for from_ns, to_ns in proven.stretches(symbol, start_ns)
     ]
-    for drawn in stretches:
-        if drawn in spare:
-            spare.remove(drawn)
+    found = [drawn for drawn in stretches if drawn in spare]
+    spare = [each for each in spare if each not in found]
+    parts: list[Stretch] = []
+    is_any_new = False
+    # The longest have the fewest others.
+    for drawn in sorted((each for each in stretches if each not in found), key=_length_ns, reverse=True):
+        others = [each for each in spare if _length_ns(each) >= _length_ns(drawn)]
+        if not others:
             found.append(drawn)
+            is_any_new = True
             continue
-        length_ns = drawn.to_ns - drawn.from_ns
-        instead = next((each for each in spare if each.to_ns - each.from_ns >= length_ns), None)
-        if instead is None:
-            found.append(drawn)
-            continue
+        instead = min(others, key=_length_ns)
         spare.remove(instead)
-        part_ns = floor_to(length_ns // PARTS, SECOND_NS)
-        from_ns = drawn.from_ns + int(generator.integers(0, (length_ns - part_ns) // SECOND_NS + 1)) * SECOND_NS
+        part_ns = floor_to(_length_ns(drawn) // PARTS, SECOND_NS)
+        from_ns = drawn.from_ns + int(generator.integers(0, (_length_ns(drawn) - part_ns) // SECOND_NS + 1)) * SECOND_NS
         found.append(instead)
         parts.append(Stretch(drawn.symbol, from_ns, from_ns + part_ns))
-    return [*found, *([parts[int(generator.integers(len(parts)))]] if parts else [])]
+    return [*found, *([parts[int(generator.integers(len(parts)))]] if parts and not is_any_new else [])]
+
+
+def _length_ns(stretch: Stretch) -> int:
+    return stretch.to_ns - stretch.from_ns
 
 
 def check_stretches(stretches: Sequence[Stretch], origin: Origin) -> dict[str, Any]:

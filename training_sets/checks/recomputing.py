@@ -28,7 +28,9 @@ from training_sets.rebuild.rebuild import rebuild_rows_at, rows_in_groups, strea
 from training_sets.rebuild.runs import ROW_GROUP_ROWS
 from training_sets.rebuild.sparse_rows import MANY, near_horizon_ns, rebuild_sparse_rows
 from transforms.catalogue import set_horizon_ns, set_kinds
+from transforms.engine import ROWS_A_CALL
 from transforms.kernel import compile_kernel
+from transforms.rows import FeatureRows
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -93,20 +95,33 @@ class LogStretch:
 
     def perform(self, is_stopping: Callable[[], bool]) -> ComparedStretch:
         """Up to the first difference. Raises NotFound, CorruptStore, and Conflict where it is to stop."""
-        rebuild, rows = self.rebuild, 0
-        chosen, symbol = rebuild.feature_set, rebuild.symbol
-        kernel = compile_kernel(chosen, rebuild.kernel_cache)
-        pieces = stream_rows(rebuild.raw, symbol, kernel, from_ns=self.from_ns, to_ns=self.to_ns)
-        for rebuilt in rows_in_groups(pieces, ROW_GROUP_ROWS):
+        symbol, rows = self.rebuild.symbol, 0
+        for logged, rebuilt in self._pieces():
             if is_stopping():  # what was not compared whole says nothing
                 raise Conflict(f"check of {symbol} {utc_date(self.from_ns)}: must run to its end, was stopped")
-            first_ns, last_ns = int(rebuilt.row_ns[0]), int(rebuilt.row_ns[-1])
-            logged, _ = rebuild.features.read(symbol, chosen, from_ns=first_ns, to_ns=last_ns + 1)
             found = compare_rows(logged, rebuilt)
             rows += found.compared
             if found.mismatched:
                 return ComparedStretch(symbol, self.from_ns, self.to_ns, rows, found.first_divergence)
         return ComparedStretch(symbol, self.from_ns, self.to_ns, rows, None)
+
+    def _pieces(self) -> Iterator[tuple[FeatureRows, FeatureRows]]:
+        """Logged and rebuilt rows of the same time, a call of the kernel after the other: small pieces are used again.
+
+        The log is read by the row group.
+        """
+        rebuild, read_ns = self.rebuild, self.from_ns
+        chosen, symbol = rebuild.feature_set, rebuild.symbol
+        logged: FeatureRows | None = None
+        kernel = compile_kernel(chosen, rebuild.kernel_cache)
+        pieces = stream_rows(rebuild.raw, symbol, kernel, from_ns=self.from_ns, to_ns=self.to_ns)
+        for rebuilt in rows_in_groups(pieces, ROWS_A_CALL):
+            first_ns, end_ns = int(rebuilt.row_ns[0]), int(rebuilt.row_ns[-1]) + 1
+            if logged is None or end_ns > read_ns:
+                read_ns = max(min(first_ns + ROW_GROUP_ROWS * SECOND_NS, self.to_ns + 1), end_ns)
+                logged = None  # is let go of before the next is read
+                logged, _ = rebuild.features.read(symbol, chosen, from_ns=first_ns, to_ns=read_ns)
+            yield logged.only(slice(*np.searchsorted(logged.row_ns, (first_ns, end_ns)).tolist())), rebuilt
 
     def size(self) -> float:
         """About how many records it reads and rows it makes."""

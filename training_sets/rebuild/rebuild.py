@@ -72,8 +72,8 @@ def stream_rows(
     skipped = (0, begin_ns + -begin_ns % SECOND_NS), *without
     for piece, least_ns in events:
         engine.feed(piece)
-        yield engine.advance(min(least_ns, end_ns), without=skipped)
-    yield engine.advance(end_ns, without=skipped)
+        yield from engine.advance_in_pieces(min(least_ns, end_ns), without=skipped)
+    yield from engine.advance_in_pieces(end_ns, without=skipped)
 
 
 def rebuild_rows_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: npt.NDArray[np.int64]) -> FeatureRows:
@@ -164,7 +164,8 @@ def rows_in_groups(pieces: Iterable[FeatureRows], count: int) -> Iterator[Featur
     for piece in pieces:
         begin = 0
         while len(piece) - begin >= lacking:
-            group = joined_rows([*held, piece.only(slice(begin, begin + lacking), reasons=False)])
+            rest = piece.only(slice(begin, begin + lacking), reasons=False)
+            group = joined_rows([*held, rest]) if held else rest
             begin += lacking
             held, lacking = [], count
             yield group  # and the pieces that it was made of are let go of while it is worked on

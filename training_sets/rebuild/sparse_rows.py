@@ -2,7 +2,7 @@
 
 1. Klines, tickers and positions are few and are looked at for a day; the order book and trades are most of a tape and
    are looked at for minutes. Between two rows only the first are read; from the last book snapshot before a row's
-   shorter horizon on, everything is.
+   shorter horizon on, everything is. Where there is neither, as of candles alone, all is read once.
 2. Rows whose days overlap share a run, of MOST_RUN_NS at most, so that memory holds a piece and no month of footers.
 3. A row of a group that looks back at the book for longer than that differs, or is unknown, when it is computed so. Who
    compares rows computes those that differ once more by ``rebuild_rows_at``, which leaves nothing out.
@@ -22,6 +22,7 @@ from market.clock import DAY_NS, SECOND_NS
 from market.events import ORDERBOOK, TRADE, Events, empty_events
 from storage.raw.events import first_message_ns, stream_events
 from storage.raw.raw_data import RawData
+from storage.raw.tables import TABLES
 from training_sets.rebuild.rebuild import start_before
 from transforms.catalogue import (
     FEATURES,
@@ -40,6 +41,7 @@ from transforms.state import ORDER_NS
 MOST_RUN_NS: Final = 4 * DAY_NS
 MANY: Final = frozenset({ORDERBOOK, TRADE})
 """Kinds that are most of a tape."""
+_MANY_TABLES: Final = frozenset(table for table, kind in TABLES if kind in MANY)
 
 Int64s = npt.NDArray[np.int64]
 
@@ -96,6 +98,10 @@ def _stretches(raw: RawData, symbol: str, chosen: FeatureSet, row_ns: Int64s) ->
     near_ns = near_horizon_ns(chosen)
     kinds = set_kinds(chosen) & MANY
     begin_ns = max(first_ns, int(row_ns[0]) - set_horizon_ns(chosen))
+    end_ns = int(row_ns[-1])
+    if not any(file.table in _MANY_TABLES for part in parts if part.first_ns <= end_ns for file in part.files):
+        # In stretches a day's row group would be decoded for each of its rows.
+        return [_Stretch(begin_ns, end_ns, is_whole=True)]
     whole: list[tuple[int, int]] = []
     for at_ns in row_ns.tolist():
         from_ns = start_before(raw, parts, kinds, at_ns - near_ns, first_ns)
