@@ -17,6 +17,7 @@ from storage.durable_files import file_sha256
 from storage.parquet_files import StagedParquet, opened_parquet
 from storage.places import Place
 from storage.raw.manifest import RawFile
+from transforms.jit import for_compiled, jit_alone
 
 # None is ever null: that takes a fifth off the decoding.
 SCHEMA: Final = pa.schema(
@@ -48,9 +49,9 @@ class PartFile:
         while begin < len(records):
             end = min(len(records), begin + ROW_GROUP_ROWS - self._held)
             held = self._held + end - begin
-            # Column by column while the records are in the processor's cache: later it takes six times as long.
-            for name, column in self._columns.items():
-                column[self._held : held] = records[name][begin:end]
+            # While the records are in the processor's cache: later it takes six times as long.
+            some = for_compiled(_copy_columns, records[begin:end])
+            _copy_columns(some, tuple(column[self._held : held] for column in self._columns.values()))
             begin, self._held = end, held
             if held == ROW_GROUP_ROWS:
                 self._write_group()
@@ -91,6 +92,22 @@ class PartFile:
         self._checksum = _checksum(columns, self._checksum)
         self._rows += self._held
         self._held = 0
+
+
+@jit_alone
+def _copy_columns(records: Any, columns: Any) -> None:
+    """Record by record: column by column each of them would be fetched eight times. columns: in the schema's order."""
+    seq, recv_ns, event_ns, update_id, px, qty, field, flags = columns
+    for at in range(len(records)):
+        record = records[at]
+        seq[at] = record.seq
+        recv_ns[at] = record.recv_ns
+        event_ns[at] = record.event_ns
+        update_id[at] = record.update_id
+        px[at] = record.px
+        qty[at] = record.qty
+        field[at] = record.field
+        flags[at] = record["flags"]
 
 
 def _layout(seq: npt.NDArray[np.generic]) -> dict[str, Any]:
