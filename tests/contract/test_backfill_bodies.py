@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 from api import backfill as routes
 from backfill.jobs import BackfillJobs
 from tests.bybit_rest import BybitHistoryServer, Failure
-from tests.contract.test_backfill_jobs import asked, client, exchange, jobs, pauses, url
+from tests.contract.test_backfill_jobs import asked, client, engine, exchange, jobs, pauses, url
 
-__all__ = ["client", "exchange", "jobs", "pauses", "url"]  # the fixtures
+__all__ = ["client", "engine", "exchange", "jobs", "pauses", "url"]  # the fixtures
 
 STARTED: Final = """{"job_id": "backfill-job-123", "status": "pending", "message": "Backfilling job started"}"""
 """What both POST routes answer, as the users' documents write it."""
