@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +67,18 @@ def plan(store: FeatureStore, objects: Sequence[FeastObject]) -> list[PlannedCha
     return changes + [PlannedChange(kind, name, "keep") for kind, name in held]
 
 
-def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> list[str]:
+def make_local_folder(address: str) -> None:
+    """Make a folder and those above it; nothing where it stands."""
+    Path(address).mkdir(parents=True, exist_ok=True)
+
+
+def apply_definitions(
+    store: FeatureStore, objects: Sequence[FeastObject], *, make_folder: Callable[[str], object] = make_local_folder
+) -> list[str]:
     """Register ``objects``, create the log folders Feast will read, and return what was registered, a line each.
 
-    Raises DeclarationError when two feature names would share one field of the online store.
+    make_folder: of an address of the feature log, which may be in an object store. Raises DeclarationError when two
+    feature names would share one field of the online store, and what ``make_folder`` raises.
     """
     from feast import FeatureView, FileSource
 
@@ -79,7 +87,7 @@ def apply_definitions(store: FeatureStore, objects: Sequence[FeastObject]) -> li
     for view in views:
         if _FOLDER_TAGS & view.tags.keys():
             assert isinstance(view.batch_source, FileSource)
-            Path(view.batch_source.path).mkdir(parents=True, exist_ok=True)
+            make_folder(view.batch_source.path)
     store.apply(list(objects))
     return [f"{_kind(item)} {item.name}" for item in objects]
 

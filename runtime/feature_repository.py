@@ -82,6 +82,8 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     from feature_repo.foreign import foreign_definitions
     from feature_repo.store import closing_registry, export_registry
     from storage.database.schema import feast_schema_locked
+    from storage.durable_files import make_folder
+    from storage.places import place_of
 
     ours = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),
@@ -94,7 +96,7 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     ):
         changes = plan(store, objects)
         if is_applied:
-            apply_definitions(store, objects)
+            apply_definitions(store, objects, make_folder=lambda address: make_folder(place_of(address)))
             export_registry(store, write_client_yamls(settings, servers) / "registry.db")
     return changes
 

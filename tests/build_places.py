@@ -12,8 +12,9 @@ from feature_repo.store import FeatureStore, open_store
 from market.clock import SystemClock
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
+from storage.durable_files import make_folder
 from storage.features.log import FeatureLog
-from storage.places import Place
+from storage.places import Place, place_of
 from storage.raw.raw_data import RawData
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.notices import Announcer, DatasetNotices, InProcessNotices
@@ -31,7 +32,8 @@ def offline_store(folder: Path, features: Place, versions: Path = SHIPPED_FOLDER
     store = open_store(
         registry=folder / "registry.db", online_store={"type": "redis", "connection_string": "localhost:1"}
     )
-    apply_definitions(store, definitions(features_folder=features, versions_folder=versions))
+    objects = definitions(features_folder=features, versions_folder=versions)
+    apply_definitions(store, objects, make_folder=lambda address: make_folder(place_of(address)))
     return store
 
 

@@ -105,6 +105,7 @@ def test_a_build_into_an_object_store_has_the_bytes_of_one_on_a_disk_and_is_read
     log = new_object_place()
     log_drawn_rows(log)
     builds = opened(place_in(tmp_path, kernel_cache, features=log), datasets)
+    assert not Path("s3:").exists()  # the address taken as a path
     built = builds.build(REQUEST)
     place, dataset_id = built.place, built.place.name
     assert (place, list(datasets.attempts.iterdir())) == (datasets.place / dataset_id, [])

@@ -77,10 +77,10 @@ def test_the_demo_serves_proves_and_builds_and_leaves_nothing_running(folder: Pa
         assert dataset[split] > 0
         assert pq.read_metadata(Path(dataset["path"]) / f"{split}.parquet").num_rows == dataset[split]
     assert processes_of(folder) == []
-    check_the_pages(folder, environment, rows=document["rows"])
+    check_the_pages(folder, environment, rows=document["rows"], dataset_id=Path(dataset["path"]).name)
 
 
-def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> None:
+def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int, dataset_id: str) -> None:
     """Their blocks work word for word on what the demo left, where ``make demo ARGS="--out demo"`` was run."""
     of_page = {page: [each for each in blocks() if each.page == f"docs/{page}.md"] for page in ("tutorial", "reading")}
     typed = [line for each in of_page["tutorial"] if each.language == "bash" for line in each.text.splitlines()]
@@ -105,7 +105,6 @@ def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int) -> 
         told = answer_of([sys.executable, "-c", script + "\nprint(prediction, served)"], folder, environment)
         # No ingest runs here, so the vector is not known; a model refuses it.
         assert told.startswith("nan [")
-        dataset_id = min(path.name for path in (folder / "demo" / "datasets").iterdir())
         online, history = (each.text.replace("<dataset id>", dataset_id) for each in of_page["reading"])
         script = f"{history}\nimport os\nos.chdir('demo/client')\n{online}"
         told = answer_of([sys.executable, "-c", script + "\nprint(len(frame), len(features))"], folder, environment)
