@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,17 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.feast_rows import OURS, TTL, name_of, open_feast
 from benchmarks.measure import Figure, in_child, median_seconds, peak_rss_mb
 from benchmarks.tape import START_NS
 from market.clock import MILLISECOND_NS, SECOND_NS
 from storage.features.parts import PART_FORMAT
 
-if TYPE_CHECKING:
-    from feast import FeatureStore
-
 FEATURES: Final = tuple(f"feature_{number:02d}" for number in range(20))
-OURS: Final = "feature_repo.offline_store.AsOfOfflineStore"
-_TTL: Final = timedelta(minutes=1)
 _TIME: Final = pa.timestamp("ns", "UTC")
 
 
@@ -79,7 +73,7 @@ def run(folder: Path) -> Iterator[Figure]:
             continue  # Feast's duckdb extra is not a dependency: measured if it is installed
         log = feature_log(folder, size, unit="us")
         ours_s, ours_mb = in_child(_beside_feast, log, size, OURS)
-        feasts_s, feasts_mb = in_child(_beside_feast, log, size, store)
+        feasts_s, feasts_mb = in_child(_beside_feast, log, size, {"type": store})
         yield Figure(
             f"as-of join: {size}, {len(FEATURES)} features",
             size.entities / ours_s,
@@ -102,14 +96,14 @@ def feature_log(folder: Path, size: Size, *, unit: Literal["us", "ns"] = "ns") -
     random = np.random.default_rng(1)
     time = pa.timestamp(unit, "UTC")
     for number in range(size.symbols):
-        path = log / f"symbol={_name(number)}" / "part-0.parquet"
+        path = log / f"symbol={name_of(number)}" / "part-0.parquet"
         path.parent.mkdir(parents=True)
         event_ns = START_NS + np.arange(size.rows_a_symbol) * SECOND_NS
         table = pa.table(
             {
                 "event_timestamp": pa.array(event_ns).cast(_TIME).cast(time),
                 "created_timestamp": pa.array(event_ns + 10 * MILLISECOND_NS).cast(_TIME).cast(time),
-                "symbol": pa.repeat(_name(number), size.rows_a_symbol),
+                "symbol": pa.repeat(name_of(number), size.rows_a_symbol),
                 **{name: pa.array(random.normal(size=size.rows_a_symbol)) for name in FEATURES},
             }
         )
@@ -123,7 +117,7 @@ def feature_log(folder: Path, size: Size, *, unit: Literal["us", "ns"] = "ns") -
 def entity_rows(size: Size) -> pd.DataFrame:
     """Random symbols at random seconds, in no order."""
     random = np.random.default_rng(2)
-    names = np.array([_name(number) for number in range(size.symbols)])
+    names = np.array([name_of(number) for number in range(size.symbols)])
     times_ns = START_NS + random.integers(1, size.rows_a_symbol, size.entities) * SECOND_NS
     return pd.DataFrame(
         {
@@ -133,9 +127,10 @@ def entity_rows(size: Size) -> pd.DataFrame:
     )
 
 
-def joining_with_feast(log: Path, entities: pd.DataFrame, *, offline_store: str) -> Callable[[], pa.Table]:
+def joining_with_feast(log: Path, entities: pd.DataFrame, offline_store: Mapping[str, Any]) -> Callable[[], pa.Table]:
     """The join through Feast's ``get_historical_features`` on one of its offline stores."""
-    store = _feast_store(log, offline_store)
+    path = f"{log}/*/*.parquet" if offline_store["type"] == "duckdb" else None  # it lists no folder
+    store = open_feast(log, offline_store, FEATURES, path=path)
     features = [f"rows:{name}" for name in FEATURES]
 
     def join() -> pa.Table:
@@ -155,7 +150,7 @@ def _joining_with_polars(log: Path, entities: pd.DataFrame) -> Callable[[], pl.D
             left_on="event_timestamp",
             right_on="created_timestamp",
             by="symbol",
-            tolerance=_TTL,
+            tolerance=TTL,
             check_sortedness=False,  # a file a symbol, by time
         )
 
@@ -164,7 +159,7 @@ def _joining_with_polars(log: Path, entities: pd.DataFrame) -> Callable[[], pl.D
 
 def _against_polars(log: Path, size: Size) -> tuple[float, float]:
     entities = entity_rows(size)
-    ours = joining_with_feast(log, entities, offline_store=OURS)
+    ours = joining_with_feast(log, entities, OURS)
     polars = _joining_with_polars(log, entities)
     keys = ["event_timestamp", "symbol"]
     found = pl.DataFrame(ours()).sort(keys).select(FEATURES)
@@ -175,11 +170,11 @@ def _against_polars(log: Path, size: Size) -> tuple[float, float]:
     return ours_s, polars_s
 
 
-def _beside_feast(log: Path, size: Size, offline_store: str) -> tuple[float, float]:
+def _beside_feast(log: Path, size: Size, offline_store: Mapping[str, Any]) -> tuple[float, float]:
     """Seconds of a join on one of Feast's stores, and the memory it took above what was held before, MB."""
     warnings.simplefilter("ignore")  # dask warns of Feast's own merge
     entities = entity_rows(size).drop_duplicates()  # Feast's stores would drop them
-    join = joining_with_feast(log, entities, offline_store=offline_store)
+    join = joining_with_feast(log, entities, offline_store)
     before_mb = peak_rss_mb()
     [took_s] = median_seconds(join)
     return took_s, peak_rss_mb() - before_mb
@@ -191,49 +186,8 @@ def _peak_of(log: Path, size: Size, which: str) -> tuple[float, float]:
     if which == "polars":
         join: Callable[[], pa.Table | pl.DataFrame] = _joining_with_polars(log, entities)
     else:
-        join = joining_with_feast(log, entities, offline_store=OURS)
+        join = joining_with_feast(log, entities, OURS)
     before_mb = peak_rss_mb()
     output = join()
     size_mb = output.estimated_size("mb") if isinstance(output, pl.DataFrame) else output.nbytes / 2**20
     return peak_rss_mb() - before_mb, size_mb
-
-
-def _feast_store(log: Path, offline_store: str) -> FeatureStore:
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.data_format import ParquetFormat
-    from feast.types import Float64
-
-    repository = log.with_name(f"{log.name}_{offline_store.rpartition('.')[2]}")
-    shutil.rmtree(repository, ignore_errors=True)
-    repository.mkdir()
-    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
-    view = FeatureView(
-        name="rows",
-        entities=[symbol],
-        ttl=_TTL,
-        tags={"created_timestamp_is": "availability"},  # as our views
-        schema=[Field(name=name, dtype=Float64) for name in FEATURES],
-        source=FileSource(
-            name="rows_log",
-            path=f"{log}/*/*.parquet" if offline_store == "duckdb" else str(log),  # it lists no folder
-            file_format=ParquetFormat(),
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created_timestamp",
-        ),
-    )
-    store = FeatureStore(
-        config=RepoConfig(
-            project="benchmark",
-            provider="local",
-            registry=str(repository / "registry.db"),
-            online_store={"type": "sqlite", "path": str(repository / "online.db")},
-            offline_store={"type": offline_store},
-            entity_key_serialization_version=3,
-        )
-    )
-    store.apply([symbol, view])
-    return store
-
-
-def _name(number: int) -> str:
-    return f"S{number:02d}USDT"

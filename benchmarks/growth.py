@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.as_of_join import LARGE, OURS, QUARTER, entity_rows, feature_log, joining_with_feast
+from benchmarks.as_of_join import LARGE, QUARTER, entity_rows, feature_log, joining_with_feast
+from benchmarks.feast_rows import OURS
 from benchmarks.measure import KERNEL_CACHE, REPEATS, Figure, in_child, median_seconds, use_one_core
 from benchmarks.offline import whole_catalogue
 from benchmarks.online import silent_rows
@@ -45,8 +46,8 @@ def _rebuild_cost(raw: Path) -> Figure:
 
 def _join_cost(large: Path, quarter: Path) -> Figure:
     large_s, quarter_s = median_seconds(
-        joining_with_feast(large, entity_rows(LARGE), offline_store=OURS),
-        joining_with_feast(quarter, entity_rows(QUARTER), offline_store=OURS),
+        joining_with_feast(large, entity_rows(LARGE), OURS),
+        joining_with_feast(quarter, entity_rows(QUARTER), OURS),
     )
     return _figure(
         "as-of join, an entity row", large_s / LARGE.entities * 1e6, quarter_s / QUARTER.entities * 1e6, unit="us"

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import pandas as pd
 
+from benchmarks.feast_rows import open_feast
 from benchmarks.measure import Figure, in_child
-from benchmarks.retrieval import FEATURES, Size, open_feast, write_entities, write_log
+from benchmarks.retrieval import FEATURES, Size, write_entities, write_log
 from benchmarks.tape import START_NS
 from market.clock import SECOND_NS
 from tests.ray_cluster import Cluster
@@ -76,13 +77,17 @@ def _answers(folder: Path, offline_store: dict[str, Any], *, blocks: bool, addre
     import warnings
 
     warnings.simplefilter("ignore")  # of Ray Data itself
-    store = open_feast(write_log(folder, SIZE), offline_store)
+    store = open_feast(write_log(folder, SIZE), offline_store, FEATURES)
     asked = pd.read_parquet(write_entities(folder, SIZE))
     with redirect_stdout(StringIO()):
         begun_s = time.perf_counter()
         job = store.get_historical_features(entity_df=asked, features=[f"rows:{name}" for name in FEATURES])
         if blocks:
             import ray
+
+            from feature_repo.retrieval_job import AsOfRetrievalJob
+
+            assert isinstance(job, AsOfRetrievalJob)
 
             ray.init(address=address, log_to_driver=False)
             frame = job.to_ray_dataset(SIZE.entities // 4).to_pandas()

@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.feast_rows import OURS, name_of, open_feast
 from benchmarks.measure import Figure, in_child, peak_rss_mb
 from benchmarks.tape import START_NS
 from market.clock import MILLISECOND_NS, SECOND_NS
 
 SYMBOLS: Final = 10
 FEATURES: Final = tuple(f"feature_{number}" for number in range(5))
-TTL: Final = timedelta(minutes=1)
 PLANNED: Final = 100_000_000
 """Entity rows that the figures are scaled up to."""
 _ROWS_A_DAY: Final = 86_400
@@ -83,7 +82,7 @@ def retrieved(folder: Path, size: Size) -> Retrieved:
     from feature_repo.retrieval_job import AsOfRetrievalJob
 
     log, asked = write_log(folder, size), write_entities(folder, size)
-    store = open_feast(log, {"type": "feature_repo.offline_store.AsOfOfflineStore", "bitemporal": True})
+    store = open_feast(log, OURS, FEATURES)
     job = store.get_historical_features(entity_df=str(asked), features=[f"rows:{name}" for name in FEATURES])
     assert isinstance(job, AsOfRetrievalJob)
     begun_s, count = time.process_time(), 0
@@ -139,42 +138,3 @@ def write_entities(folder: Path, size: Size) -> Path:
         )
         pq.write_table(table, path, row_group_size=_ENTITIES_A_GROUP)
     return path
-
-
-def open_feast(log: Path, offline_store: dict[str, Any]) -> Any:  # noqa: ANN401  # Feast takes seconds to import
-    """A Feast repository with the view ``rows`` on a log."""
-    import feature_repo  # noqa: F401, I001  # before Feast, which is imported faster then
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.types import Float64
-
-    repository = log.with_name(f"{log.name}_{offline_store['type'].rpartition('.')[2]}")
-    repository.mkdir(exist_ok=True)
-    symbol = Entity(name="symbol", join_keys=["symbol"], value_type=ValueType.STRING)
-    view = FeatureView(
-        name="rows",
-        entities=[symbol],
-        ttl=TTL,
-        schema=[Field(name=name, dtype=Float64) for name in FEATURES],
-        source=FileSource(
-            name="rows_log",
-            path=str(log),
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created_timestamp",
-        ),
-    )
-    store = FeatureStore(
-        config=RepoConfig(
-            project="benchmark",
-            provider="local",
-            registry=str(repository / "registry.db"),
-            online_store={"type": "sqlite", "path": str(repository / "online.db")},
-            offline_store=offline_store,
-            entity_key_serialization_version=3,
-        )
-    )
-    store.apply([symbol, view])
-    return store
-
-
-def name_of(number: int) -> str:
-    return f"S{number:02d}USDT"
