@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.change import PROBATION_ROWS, ChangeFailed, EngineChange
-from ingestion.pipeline.served_rows import ServedRows
 from ingestion.pipeline.warming import WarmingPlan
 from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
@@ -26,6 +25,7 @@ from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests import toys
 from tests.pipelines import pipeline_in
+from tests.restarted import Kept
 from training_sets.rebuild.rebuild import rebuild_rows
 from transforms.catalogue import FEATURES, feature_set
 from transforms.kernel import Kernel, compile_kernel
@@ -54,19 +54,6 @@ def drawn(seed: int) -> FeatureSet:
     random.shuffle(chosen)
     normalised = [Normalisation("mid_price", random.choice(["z_score", "min_max"]), random.choice([5, 60]))]
     return feature_set(f"{seed}.0.0", chosen, normalised)
-
-
-class Kept:
-    """A sink that keeps every row."""
-
-    def __init__(self) -> None:
-        self.served: list[ServedRows] = []
-
-    def write(self, served: Sequence[ServedRows]) -> None:
-        self.served += served
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class Running:
