@@ -22,7 +22,7 @@ from storage.database.dataset_records import DatasetRecord
 from storage.database.ingest_workers import living_workers
 from storage.database.metadata import Metadata
 from storage.database.registry_versions import RegistryStore
-from tests.postgres_servers import run
+from tests.postgres_servers import empty_tables
 from transforms.rows import FeatureSet
 
 NOON: Final = datetime(2026, 8, 9, 12, tzinfo=UTC)
@@ -115,10 +115,7 @@ class Living:
 
 @pytest.fixture
 def living(url: str, tmp_path: Path) -> Iterator[Living]:
-    run(url, "ALTER TABLE feature_registry_audit DISABLE TRIGGER ALL")
-    run(url, "TRUNCATE feature_registry_versions, feature_registry_audit, datasets, ingest_workers")
-    run(url, "TRUNCATE feature_registry_activations CASCADE")
-    run(url, "ALTER TABLE feature_registry_audit ENABLE TRIGGER ALL")
+    empty_tables(url)
     with closing(Living(url, tmp_path)) as found:
         found.folder.mkdir()
         found.write(DEFAULT_VERSION, (SHIPPED_FOLDER / f"{DEFAULT_VERSION}.yaml").read_text())

@@ -7,14 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
 
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
 from storage.objects.bucket import Patience, bucket
 from storage.objects.path import ObjectPath
 from storage.places import Place
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres, empty_tables, migrated_postgres, new_database
 from tests.s3_server import BUCKET, FaultProxy, endpoint_variables, make_bucket, new_object_place, running_s3
 
 
@@ -53,32 +51,43 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return found
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a database with our tables."""
-    with running_postgres(request.param) as server, new_database(server) as made:
-        upgrade(made)
-        yield made
-
-
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def postgres(request: pytest.FixtureRequest) -> Iterator[URL]:
-    with running_postgres(request.param) as found:
+@pytest.fixture(scope="session")
+def embedded_postgres() -> Iterator[MigratedPostgres]:
+    with migrated_postgres("embedded") as found:
         yield found
 
 
-@pytest.fixture
-def empty_url(postgres: URL) -> Iterator[str]:
-    """The URL of a database of the test's own, without tables."""
-    with new_database(postgres) as made:
+@pytest.fixture(scope="session")
+def server_postgres() -> Iterator[MigratedPostgres]:
+    with migrated_postgres("server") as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["embedded", "server"])
+def postgres(request: pytest.FixtureRequest) -> MigratedPostgres:
+    found: MigratedPostgres = request.getfixturevalue(f"{request.param}_postgres")
+    return found
+
+
+@pytest.fixture(scope="module")
+def url(postgres: MigratedPostgres) -> Iterator[str]:
+    """The URL of a database with our tables, for the whole file."""
+    with postgres.with_tables() as made:
         yield made
 
 
 @pytest.fixture
-def fresh_url(empty_url: str) -> str:
-    """The URL of a database of the test's own, with our tables."""
-    upgrade(empty_url)
-    return empty_url
+def empty_url(postgres: MigratedPostgres) -> Iterator[str]:
+    """The URL of a database of the test's own, without tables."""
+    with new_database(postgres.server) as made:
+        yield made
+
+
+@pytest.fixture
+def fresh_url(url: str) -> str:
+    """The URL of the file's database, with nothing in our tables."""
+    empty_tables(url)
+    return url
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from market.errors import StoreUnavailable
 from runtime.alerting import ALERT_QUEUE
 from storage.database.alerts import CLOSE_AFTER, AlertStore
 from storage.database.figures import drop_figures
-from tests.postgres_servers import run
+from tests.postgres_servers import empty_tables
 from tests.queue_contracts import broken_rules
 from upkeep.alert_rules import RULES, Finding
 from upkeep.alerting import AlertCheck, evaluate_alerts
@@ -35,7 +35,7 @@ BROKER = BrokerAddress(HOST, 5672, "guest", "guest")
 
 @pytest.fixture
 def store(url: str) -> Iterator[AlertStore]:
-    run(url, "TRUNCATE alerts, alert_silences")
+    empty_tables(url)
     with closing(AlertStore(url)) as found:
         yield found
 

@@ -26,14 +26,13 @@ from feature_repo.registry_versions import DEFAULT_VERSION
 from market.clock import ManualClock, parse_iso_ns
 from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
-from storage.database.schema import upgrade
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.archived_books import write_book
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
 from tests.engines import Backwards
 from tests.killed_backfills import files_of
-from tests.postgres_servers import new_database, run, running_postgres
+from tests.postgres_servers import MigratedPostgres, empty_tables, run
 from training_sets.engines.engine import Engine
 
 ROOT: Final = Path(__file__).parents[2]
@@ -44,9 +43,8 @@ KEY: Final = "key"
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_postgres("embedded") as server, new_database(server) as made:
-        upgrade(made)
+def url(embedded_postgres: MigratedPostgres) -> Iterator[str]:
+    with embedded_postgres.with_tables() as made:
         yield made
 
 
@@ -78,7 +76,7 @@ def jobs(
     tmp_path: Path,
     engine: Engine | None,
 ) -> Iterator[BackfillJobs]:
-    run(url, "TRUNCATE backfill_jobs")
+    empty_tables(url)
 
     def pause(_seconds: float) -> None:
         for called in pauses:

@@ -28,14 +28,14 @@ from quality.limits import QualityLimits
 from runtime.queued_reports import report_kind
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import ENGINE_TASKS, upgrade
+from storage.database.schema import ENGINE_TASKS
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from tests.archived_books import book_place, files_of, write_book
 from tests.leakage_checks import accused, checking, drawn_rows, plant
 from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres
 from tests.ray_cluster import Cluster
 from tests.waiting import eventually
 from training_sets.checks.blinding import check_features
@@ -205,9 +205,10 @@ def perform_tasks(url: str, folder: Path) -> None:
 
 class TestQueueEngine(EngineContract):
     @pytest.fixture
-    def engine(self, raw: Path, tmp_path: Path, kernel_cache: Path) -> Iterator[QueueEngine]:
-        with running_postgres("server") as server, new_database(server) as url:
-            upgrade(url)
+    def engine(
+        self, raw: Path, tmp_path: Path, kernel_cache: Path, server_postgres: MigratedPostgres
+    ) -> Iterator[QueueEngine]:
+        with server_postgres.with_tables() as url:
             engine = queue_engine(url, raw, tmp_path, kernel_cache)
             with closing(engine.metadata):
                 yield engine
@@ -221,10 +222,9 @@ class TestQueueEngine(EngineContract):
         assert engine.queue.unfinished() == []
 
     def test_a_task_whose_worker_died_is_performed_by_another(
-        self, raw: Path, tmp_path: Path, kernel_cache: Path
+        self, raw: Path, tmp_path: Path, kernel_cache: Path, server_postgres: MigratedPostgres
     ) -> None:
-        with running_postgres("server") as server, new_database(server) as url:
-            upgrade(url)
+        with server_postgres.with_tables() as url:
             other = get_context("spawn").Process(target=perform_tasks, args=(url, tmp_path))
             other.start()
             engine = queue_engine(url, raw, tmp_path, kernel_cache)

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from procrastinate.schema import SchemaManager
-from sqlalchemy import URL
 
 from market.errors import NotFound, StoreUnavailable
 from storage.database.job_queue import JobQueue
 from storage.database.job_worker import Interrupted
 from storage.database.metadata import Metadata
 from tests import waiting
-from tests.postgres_servers import run
+from tests.postgres_servers import MigratedPostgres, run
 
 DEADLINE_S = 60
 eventually = partial(waiting.eventually, deadline_s=DEADLINE_S)
@@ -171,8 +170,8 @@ def test_a_worker_that_is_stopped_before_it_runs_does_nothing(metadata: Metadata
     assert len(queue.unfinished()) == 1
 
 
-def test_a_database_that_was_not_upgraded_is_store_unavailable(postgres: URL) -> None:
-    queue = JobQueue(postgres.render_as_string(hide_password=False))
+def test_a_database_that_was_not_upgraded_is_store_unavailable(postgres: MigratedPostgres) -> None:
+    queue = JobQueue(postgres.server.render_as_string(hide_password=False))
     with pytest.raises(StoreUnavailable, match="job queue: cannot be used: relation"):
         queue.unfinished()
 

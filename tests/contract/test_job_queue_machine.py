@@ -15,18 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from storage.database.job_queue import JobQueue, QueuedJob
 from storage.database.job_worker import Interrupted, JobWorker
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
 from tests.machines import machine_settings
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres
 
 QUEUES = ("one", "other")
 DEADLINE_S = 10.0
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_postgres("embedded") as server, new_database(server) as made:
-        upgrade(made)
+def url(embedded_postgres: MigratedPostgres) -> Iterator[str]:
+    with embedded_postgres.with_tables() as made:
         yield made
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from market.errors import StoreUnavailable
 from storage.database.leases import Leases
-from tests.postgres_servers import forget_leases, leases_database
+from tests.postgres_servers import MigratedPostgres, empty_tables
 
 LONG = timedelta(minutes=5)
 NONE = timedelta(0)
@@ -19,14 +19,14 @@ SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with leases_database() as found:
+def url(embedded_postgres: MigratedPostgres) -> Iterator[str]:
+    with embedded_postgres.with_tables() as found:
         yield found
 
 
 @pytest.fixture
 def leases(url: str) -> Iterator[Leases]:
-    forget_leases(url)
+    empty_tables(url)
     opened = Leases(url)
     yield opened
     opened.close()

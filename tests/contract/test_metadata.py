@@ -15,7 +15,7 @@ from storage.database.dataset_records import BuildMeasured, DatasetRecord, Datas
 from storage.database.metadata import Metadata
 from storage.database.schema import POOL_SIZE, open_engine, transaction, upgrade
 from tests.dataset_record import NOON, RECORD, building_metrics
-from tests.postgres_servers import run
+from tests.postgres_servers import MigratedPostgres, run
 
 
 def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
@@ -36,10 +36,11 @@ def test_a_dataset_is_read_as_it_was_created(metadata: Metadata) -> None:
     assert metadata.get_dataset("ds-2") == replace(full, dataset_id="ds-2")
 
 
-def test_times_come_back_in_utc_whatever_zone_they_had(metadata: Metadata, fresh_url: str) -> None:
-    run(fresh_url, f"ALTER DATABASE {make_url(fresh_url).database} SET timezone TO 'Asia/Kolkata'")
-    metadata.create_dataset(replace(RECORD, created_at=NOON.astimezone(timezone(timedelta(hours=3)))))
-    read = metadata.get_dataset("ds-1").created_at
+def test_times_come_back_in_utc_whatever_zone_they_had(postgres: MigratedPostgres) -> None:
+    with postgres.with_tables() as url, closing(Metadata(url)) as metadata:
+        run(url, f"ALTER DATABASE {make_url(url).database} SET timezone TO 'Asia/Kolkata'")
+        metadata.create_dataset(replace(RECORD, created_at=NOON.astimezone(timezone(timedelta(hours=3)))))
+        read = metadata.get_dataset("ds-1").created_at
     assert (read, read.utcoffset()) == (NOON, timedelta(0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from storage.database.figures import drop_figures
 from storage.database.metadata import Metadata
 from storage.database.metric_tables import API_ENDPOINT_METRICS
 from storage.database.metric_writer import MetricWriter, computation_writer, request_writer
-from tests.postgres_servers import run
+from tests.postgres_servers import empty_tables, run
 from tests.tcp_proxy import TcpProxy
 from tests.waiting import eventually
 
@@ -59,9 +58,8 @@ def count(url: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _empty(url: str) -> Iterator[None]:
-    yield
-    run(url, "TRUNCATE api_endpoint_metrics, feature_computation_metrics")
+def _empty(url: str) -> None:
+    empty_tables(url)
 
 
 def test_rows_are_written_at_the_latest_at_the_end_and_dropped_by_their_age(url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +21,7 @@ from market.errors import InvalidRequest, StoreUnavailable
 from storage.database.metadata import Metadata
 from storage.database.schema import TABLES, downgrade, upgrade
 from tests.dataset_record import RECORD, building_metrics
-from tests.postgres_servers import run
+from tests.postgres_servers import MigratedPostgres, run
 
 NEWEST = ScriptDirectory(str(Path(storage.database.metadata.__file__).parent / "migrations")).get_current_head()
 
@@ -39,6 +40,13 @@ SCHEMA = """
     WHERE schemaname = 'public' AND tablename <> 'alembic_version'
     ORDER BY 1, 2, 3
 """
+
+
+@pytest.fixture
+def fresh_url(postgres: MigratedPostgres) -> Iterator[str]:
+    """The URL of a database of the test's own, whose tables may come and go."""
+    with postgres.with_tables() as made:
+        yield made
 
 
 def test_at_most_one_registry_version_is_active(fresh_url: str) -> None:

@@ -18,7 +18,7 @@ from storage.database.figures import drop_figures
 from storage.database.minute_quality import MinuteQualityStore, StoredEvent
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter
-from tests.postgres_servers import run
+from tests.postgres_servers import empty_tables, run
 from upkeep.quality import MOST_MINUTES, SETTLED_NS, judge_minutes
 
 SYMBOL = "BTCUSDT"
@@ -31,7 +31,7 @@ LOST = slice(40, 50)
 
 @pytest.fixture
 def store(url: str) -> Iterator[MinuteQualityStore]:
-    run(url, "TRUNCATE data_quality_metrics, data_quality_events")
+    empty_tables(url)
     with closing(MinuteQualityStore(url)) as found:
         yield found
 

@@ -21,7 +21,6 @@ from feature_client.datasets import Dataset
 from market.errors import Conflict, CorruptStore, StoreUnavailable
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
 from storage.objects.names import NAMES
 from storage.objects.path import ObjectPath
 from storage.objects.unnamed import remove_unnamed
@@ -29,7 +28,7 @@ from storage.places import Place
 from tests.build_places import books_on, place_in
 from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres
 from tests.s3_server import KILLS, SECRET, FaultProxy, new_object_place
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.builds.place import BuildPlace
@@ -56,12 +55,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, kernel_cache: Path) -> Build
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[Callable[[BuildPlace, Datasets], DatasetBuilds]]:
-    with running_postgres("server") as server, new_database(server) as url:
-        upgrade(url)
-        with closing(Metadata(url)) as metadata:
-            books = books_on(metadata, JobQueue(url))
-            yield lambda place, datasets: DatasetBuilds(books, dataclasses.replace(place, reuses_days=False), datasets)
+def opened(server_postgres: MigratedPostgres) -> Iterator[Callable[[BuildPlace, Datasets], DatasetBuilds]]:
+    with server_postgres.with_tables() as url, closing(Metadata(url)) as metadata:
+        books = books_on(metadata, JobQueue(url))
+        yield lambda place, datasets: DatasetBuilds(books, dataclasses.replace(place, reuses_days=False), datasets)
 
 
 @pytest.fixture(scope="module")

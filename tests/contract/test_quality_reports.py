@@ -11,8 +11,6 @@ import pytest
 
 from market.errors import Conflict, StoreUnavailable
 from storage.database.quality_reports import QualityReports
-from storage.database.schema import upgrade
-from tests.postgres_servers import new_database, running_postgres
 
 NOON = datetime(2026, 8, 9, 12, tzinfo=UTC)
 REPORT: dict[str, Any] = {
@@ -27,12 +25,10 @@ REPORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["embedded", "server"])
-def reports(request: pytest.FixtureRequest) -> Iterator[QualityReports]:
-    with running_postgres(request.param) as server, new_database(server) as url:
-        upgrade(url)
-        with closing(QualityReports(url)) as found:
-            yield found
+@pytest.fixture(scope="module")
+def reports(url: str) -> Iterator[QualityReports]:
+    with closing(QualityReports(url)) as found:
+        yield found
 
 
 def test_a_report_comes_back_as_it_was_given_the_newest_first(reports: QualityReports) -> None:

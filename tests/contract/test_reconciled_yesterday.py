@@ -14,10 +14,9 @@ from market.clock import DAY_NS, SECOND_NS, parse_iso_ns, to_datetime
 from market.errors import CorruptStore
 from quality.reconciliation import Check, reconciliation_document
 from storage.database.quality_reports import QualityReports
-from storage.database.schema import upgrade
 from storage.database.upkeep import UpkeepState
 from storage.tape import TapeWriter
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres
 from tests.unit.upkeep.test_alert_findings import LIMITS
 from upkeep.alert_findings import upkeep_findings
 from upkeep.reconciliation import reconcile_yesterday
@@ -30,9 +29,8 @@ Document = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running_postgres("embedded") as server, new_database(server) as made:
-        upgrade(made)
+def url(embedded_postgres: MigratedPostgres) -> Iterator[str]:
+    with embedded_postgres.with_tables() as made:
         yield made
 
 

@@ -22,11 +22,10 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import openapi_document
 from feature_repo.registry_versions import DEFAULT_VERSION
-from storage.database.schema import upgrade
 from tests.conftest import DRAWS_EXAMPLES
 from tests.contract.test_registry_routes import client, services
 from tests.living_registry import BY_ANNA, MID, MID_AND_SPREAD, Living, living
-from tests.postgres_servers import new_database, running_postgres
+from tests.postgres_servers import MigratedPostgres
 
 __all__ = ["client", "living", "services"]  # the fixtures
 
@@ -51,10 +50,9 @@ EXAMPLES: Final = 100 if DRAWS_EXAMPLES else 5
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(embedded_postgres: MigratedPostgres) -> Iterator[str]:
     """One server: how each PostgreSQL answers, the tests of the routes see."""
-    with running_postgres("embedded") as server, new_database(server) as made:
-        upgrade(made)
+    with embedded_postgres.with_tables() as made:
         yield made
 
 

@@ -22,7 +22,7 @@ from storage.online.feed import RowFeed
 from storage.online.store import OnlineStore
 from storage.online.vector import VECTOR_FIELD, OnlineRow, online_key
 from tests import waiting
-from tests.postgres_servers import run
+from tests.postgres_servers import empty_tables
 from tests.redis_servers import RedisServer, running_redis
 from tests.shadowed import ShadowedMarket, flipped_bytes
 from transforms.kernel import Kernel, compile_kernel
@@ -85,10 +85,14 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.watch.stop()
-        self._thread.join(DEADLINE_S)
+        self.stop()
         for each in (self.market.pipeline, self.online, self.findings, self._leases, self.redis):
             each.close()
+
+    def stop(self) -> None:
+        """No look after this."""
+        self.watch.stop()
+        self._thread.join(DEADLINE_S)
 
     def pass_time(self, times: int) -> None:
         """So often as much as lies between two looks; after each the watch has looked."""
@@ -112,7 +116,7 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path: Path, kernel: Kernel, server: RedisServer, url: str) -> Iterator[Served]:
-    run(url, "TRUNCATE shadow_parity, shadow_mismatches, quarantined_groups, symbol_leases")
+    empty_tables(url)
     with Served(tmp_path, kernel, server, url) as found:
         yield found
 
@@ -145,6 +149,7 @@ def test_rows_are_compared_and_bits_flipped_in_redis_are_named_kept_alerted_and_
     told = shadow_findings(found, withheld)
     assert [each.rule for each in told] == ["shadow_mismatch"] * 2 + ["group_quarantined"] * 2
     assert {each.rule for each in told} <= RULES.keys()
+    served.stop()  # it would withhold again what still differs
     assert served.findings.release(SYMBOL, "price")
     assert not served.findings.release(SYMBOL, "price")
 

@@ -15,7 +15,7 @@ from market.clock import ManualClock
 from market.errors import Conflict
 from storage.database.leases import Leases
 from tests.live import eventually
-from tests.postgres_servers import forget_leases, leases_database
+from tests.postgres_servers import empty_tables, leases_database
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 LONG = timedelta(minutes=5)
@@ -30,7 +30,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def url(database: str) -> str:
-    forget_leases(database)
+    empty_tables(database)
     return database
 
 
