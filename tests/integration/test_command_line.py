@@ -12,27 +12,24 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER
 from market.clock import SECOND_NS, ceil_to, format_iso
+from registry.active import TAKES_EFFECT
 from runtime.cli import app
 from runtime.commands.options import settings_for
 from runtime.servers import running_servers
+from tests.commands import typed
 
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
 MIDNIGHT = "reencoded/BTCUSDT_20240718-19.jsonl.gz"
 
 
 def feature_service(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
     return subprocess.run(
         [FEATURE_SERVICE, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240
     )
-
-
-def in_this_process(*arguments: str | Path) -> Result:
-    """The same without a process: its imports take longer than most commands."""
-    return CliRunner().invoke(app, [*map(str, arguments)])
 
 
 def first_lines(recorded_data: Path, count: int) -> bytes:
@@ -53,9 +50,9 @@ def test_a_replay_prints_its_document_and_its_parity_is_exact(tmp_path: Path, re
     verified = feature_service("verify", "parity", "--registry", "1.0.0", "--data", out, "--json")
     assert verified.returncode == 0, verified.stderr
     assert json.loads(verified.stdout)["compared"] == document["rows"]
-    rebuilt = feature_service("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--data", out, "--json")
+    rebuilt = typed("rebuild", "--symbol", "BTCUSDT", "--registry", "1.0.0", "--data", out, "--json")
     assert json.loads(rebuilt.stdout)["rows"] == document["rows"]
-    again = feature_service("verify", "parity", "--registry", "1.0.0", "--data", out, "--json")
+    again = typed("verify", "parity", "--registry", "1.0.0", "--data", out, "--json")
     assert json.loads(again.stdout)["mismatched"] == 0
     second = feature_service("replay", recording, "--registry", "1.0.0", "--out", out)
     assert second.returncode == 1
@@ -66,7 +63,7 @@ def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path
     recording = tmp_path / "part.jsonl"
     recording.write_bytes(first_lines(recorded_data, 3000))
     out = tmp_path / "out"
-    document = json.loads(feature_service("replay", recording, "--registry", "1.0.0", "--out", out, "--json").stdout)
+    document = json.loads(typed("replay", recording, "--registry", "1.0.0", "--out", out, "--json").stdout)
     seconds = int(document["rows"]) - 20
     first = json.loads(recording.read_text().splitlines()[0])
     begin_ns = ceil_to(int(first["recv_ns"]), SECOND_NS) + 10 * SECOND_NS
@@ -84,28 +81,28 @@ def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path
         "output_format": "csv",
     }
     request.write_text(json.dumps(asked))
-    built = feature_service("dataset", "build", "--request", request, "--registry", "1.0.0", "--data", out, "--json")
-    assert built.returncode == 0, built.stderr
-    dataset = json.loads(built.stdout)
-    assert dataset["folds"] == 3
-    # The commands to come find these servers, as they find those of a service that runs on the same data.
+    # The commands find these servers, as they find those of a service that runs on the same data.
     with running_servers(settings_for(out)):
+        built = typed("dataset", "build", "--request", request, "--registry", "1.0.0", "--data", out, "--json")
+        assert built.returncode == 0, built.stderr
+        dataset = json.loads(built.stdout)
+        assert dataset["folds"] == 3
         check_verified(Path(dataset["path"]), dataset["dataset_id"], out)
-        both = in_this_process("dataset", "build", "--request", request, "--symbol", "BTCUSDT", "--data", out)
-        assert both.exit_code == 2
+        both = typed("dataset", "build", "--request", request, "--symbol", "BTCUSDT", "--data", out)
+        assert both.returncode == 2
         check_interrupted(request, out)
 
 
 def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
     """A dataset is proven, downloaded whole, and no longer proven once a file is gone."""
-    verified = feature_service("verify", "dataset", dataset_id, "--data", out, "--json")
+    verified = typed("verify", "dataset", dataset_id, "--data", out, "--json")
     assert verified.returncode == 0, verified.stderr
     proof = json.loads(verified.stdout)
     assert len(proof["identical"]) == 3 * 2 + 4  # quality, report, profile and schema
     assert proof["changed"] == []
     zipped = out.with_name("all.zip")
-    downloaded = in_this_process("dataset", "download", dataset_id, "--to", zipped, "--data", out, "--json")
-    assert downloaded.exit_code == 0, downloaded.output
+    downloaded = typed("dataset", "download", dataset_id, "--to", zipped, "--data", out, "--json")
+    assert downloaded.returncode == 0, downloaded.stderr
     with zipfile.ZipFile(zipped) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -113,8 +110,8 @@ def check_verified(folder: Path, dataset_id: str, out: Path) -> None:
             if path.is_file() and path.name != "_performance.json"
         }
     (folder / "fold-001" / "train.csv").unlink()
-    damaged = in_this_process("verify", "dataset", dataset_id, "--data", out, "--json")
-    assert damaged.exit_code == 1
+    damaged = typed("verify", "dataset", dataset_id, "--data", out, "--json")
+    assert damaged.returncode == 1
     assert json.loads(damaged.stdout)["tampered"] == ["fold-001/train.csv"]
 
 
@@ -127,7 +124,7 @@ def check_interrupted(request: Path, out: Path) -> None:
         building.send_signal(signal.SIGINT)
         rest = building.stderr.read()
         assert building.wait(60) == 130, said + rest
-    listed = json.loads(in_this_process("dataset", "list", "--data", out, "--json").stdout)
+    listed = json.loads(typed("dataset", "list", "--data", out, "--json").stdout)
     assert [record["status"] for record in listed] == ["cancelled", "ready"]
     assert [path.name for path in (out / "datasets").iterdir()] == [listed[1]["dataset_id"]]
 
@@ -139,7 +136,7 @@ def test_a_truncated_gz_plays_what_can_be_read_and_the_next_file_and_exits_1(
     broken = tmp_path / "broken.jsonl.gz"
     broken.write_bytes(whole[: len(whole) // 2])
     missing = tmp_path / "missing.jsonl"
-    played = feature_service("replay", broken, missing, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
+    played = typed("replay", broken, missing, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
     assert played.returncode == 1
     document = json.loads(played.stdout)
     assert 0 < document["messages"] < 1500
@@ -151,7 +148,7 @@ def test_a_truncated_gz_plays_what_can_be_read_and_the_next_file_and_exits_1(
 def test_an_empty_file_is_no_failure_and_says_so(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()
-    played = feature_service("replay", empty, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
+    played = typed("replay", empty, "--registry", "1.0.0", "--out", tmp_path / "out", "--json")
     assert played.returncode == 0, played.stderr
     document = json.loads(played.stdout)
     assert (document["rows"], document["messages"]) == (0, 0)
@@ -169,7 +166,7 @@ def test_a_market_that_its_scale_refuses_fails_the_replay_and_says_why_first_and
         lines.append({"recv_ns": (1_795_168_800 + at) * SECOND_NS, "msg": {**message, "data": data}})
     recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    refused = feature_service("replay", recording, "--registry", "1.0.0", "--out", tmp_path / "refused")
+    refused = typed("replay", recording, "--registry", "1.0.0", "--out", tmp_path / "refused")
     assert refused.returncode == 1
     first = next(line for line in refused.stderr.splitlines() if not line.endswith(" ..."))
     assert "at most 1% of the messages may be unusable, was 4 of 4, the first: " in first
@@ -177,9 +174,9 @@ def test_a_market_that_its_scale_refuses_fails_the_replay_and_says_why_first_and
 
     out = tmp_path / "out"
     scale = ("--price-decimals", "4", "--quantity-decimals", "7")
-    declared = in_this_process("instruments", "declare", "ZZZUSDT", *scale, "--data", out)
-    assert declared.exit_code == 0, declared.output
-    played = feature_service("replay", recording, "--registry", "1.0.0", "--out", out, "--json")
+    declared = typed("instruments", "declare", "ZZZUSDT", *scale, "--data", out)
+    assert declared.returncode == 0, declared.stderr
+    played = typed("replay", recording, "--registry", "1.0.0", "--out", out, "--json")
     assert played.returncode == 0, played.stderr
     assert json.loads(played.stdout)["rejected"] == 0
 
@@ -195,7 +192,7 @@ def test_a_market_that_its_scale_refuses_fails_the_replay_and_says_why_first_and
     ],
 )
 def test_wrong_usage_exits_2_and_failure_1(arguments: tuple[str, ...], code: int, said: str) -> None:
-    answered = feature_service(*arguments)
+    answered = typed(*arguments)
     assert answered.returncode == code
     assert said in answered.stderr + answered.stdout
 
@@ -205,7 +202,7 @@ def test_a_registry_file_with_problems_is_told_all_of_them(tmp_path: Path) -> No
     path.write_text(
         "version: 1.0.9\nfeatures:\n  - {name: mid_prise}\n  - {name: vwap_3s, lookahead_forbidden: false}\n"
     )
-    answered = feature_service("registry", "validate", path, "--json")
+    answered = typed("registry", "validate", path, "--json")
     assert answered.returncode == 1
     errors = json.loads(answered.stdout)["validation_errors"]
     assert any("mid_prise" in error and "did you mean mid_price" in error for error in errors)
@@ -237,9 +234,7 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
     assert document["hot_reload"] is True
     assert registry("delete", "3.0.0", "--yes").returncode == 1
     assert registry("reload").stdout == "3.0.0: recorded\n"
-    assert (
-        f"{DEFAULT_VERSION}: active, behind one row of every worker" in registry("rollback", "--reason", "seen").stdout
-    )
+    assert f"{DEFAULT_VERSION}: active, {TAKES_EFFECT}" in registry("rollback", "--reason", "seen").stdout
     assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
     assert json.loads(registry("diff", DEFAULT_VERSION, "3.0.0", "--json").stdout)["added"] == []
     assert registry("sync", "4.0.0").returncode == 1

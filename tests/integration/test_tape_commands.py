@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,26 +16,9 @@ from market.clock import MINUTE_NS, format_iso, parse_iso_ns
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.tape import TapeWriter, read_tape
-from tests.commands import PROGRAM
+from tests.commands import PROGRAM, feature_service, typed
 
 START_NS = parse_iso_ns("2026-01-05T12:00:00")
-
-
-def feature_service(*arguments: object) -> tuple[int, Any]:
-    code, printed = printed_by(*arguments, "--json")
-    return code, json.loads(printed)
-
-
-def printed_by(*arguments: object) -> tuple[int, str]:
-    ran = subprocess.run(
-        [sys.executable, *PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        cwd=Path(__file__).parents[2],
-    )
-    return ran.returncode, ran.stdout
 
 
 @pytest.fixture
@@ -71,8 +53,8 @@ def test_a_tape_is_counted_checked_compacted_archived_and_restored(data: Path, t
 
 
 def test_a_table_of_figures_is_whole_where_it_is_no_terminal(data: Path) -> None:
-    code, printed = printed_by("tape", "stats", "--data", data)
-    assert code == 0
+    words = [sys.executable, *PROGRAM, "tape", "stats", "--data", str(data)]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
     assert "BTCUSDT, 2026-01-05" in printed
     lines = printed.splitlines()
     first_hour = next(line.index("00 to 24 h") for line in lines if "00 to 24 h" in line)
@@ -157,8 +139,9 @@ def test_the_first_divergence_is_told_with_its_row_its_values_and_the_messages_a
     )
     assert "orderbook delta" in {each["kind"] for each in first["messages"]}
 
-    code, printed = printed_by(*drawn)
-    assert code == 1
+    told = typed(*drawn)
+    assert told.returncode == 1
+    printed = told.stdout
     assert f"BTCUSDT {format_iso(row_ns)} mid_price: served {right + 1!r}, rebuilt {right!r}" in printed
     assert f"BTCUSDT {format_iso(row_ns)} mid_price: served {right + 1!r}, exactly {right!r}" in printed
     lines = printed.splitlines()
@@ -187,10 +170,10 @@ def test_what_is_missing_on_an_open_tape_is_certified_to_the_message(tmp_path: P
     assert (code, hole["update_ids"], hole["messages"]) == (0, [ids[0], ids[-1]], 3)
     assert (book["expected"], book["held"]) == (len(books), len(books) - 3)
     assert set(hole["unknown_until"]) >= {"price", "orderbook"}
-    code, printed = printed_by("tape", "coverage", "--data", tmp_path, *period)
-    assert code == 0
-    assert "update ids" in printed
-    assert re.search(r"orderbook .*2026-01-05|▓|█", printed)
+    told = typed("tape", "coverage", "--data", tmp_path, *period)
+    assert told.returncode == 0
+    assert "update ids" in told.stdout
+    assert re.search(r"orderbook .*2026-01-05|▓|█", told.stdout)
 
 
 def test_what_two_recorders_lost_apart_is_whole_in_the_merged_folder(tmp_path: Path) -> None:
