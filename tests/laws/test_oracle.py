@@ -62,7 +62,8 @@ def test_rows_around_an_incident_are_exactly_what_the_formulas_say(kernel: Kerne
     assert_oracle_agrees(kernel, stream_with(INCIDENTS[name]), lambda index: index % 3 == 0 or index > 125, tail_s=15)
 
 
-@pytest.mark.parametrize("seed", range(12))
+# One for each phase of the seconds in which rows are compared; the soak has two more of each.
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(4, 12))])
 def test_rows_of_a_hostile_market_are_exactly_what_the_formulas_say(kernel: Kernel, seed: int) -> None:
     start_ns = MIDNIGHT_NS - 3 * MINUTE_NS + (seed % 3) * 12_345_678_901 + seed % 2
     messages = HostileMarket(seed, start_ns).write(7 * MINUTE_NS)
@@ -96,7 +97,7 @@ def test_sums_of_any_kind_of_contract_are_exactly_what_the_formulas_say(kernel: 
 
 
 @pytest.mark.parametrize("grid_ns", GRIDS_NS)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def test_rows_at_ticks_of_a_hostile_market_are_exactly_what_the_formulas_say(
     kernel: Kernel, grid_ns: int, seed: int
 ) -> None:
