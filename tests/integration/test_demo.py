@@ -24,6 +24,7 @@ from market.errors import NotFound
 from runtime.commands.options import settings_for
 from runtime.servers import running_servers
 from tests.code_blocks import blocks
+from tests.commands import typed
 from tests.notebooks import run_notebooks
 
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
@@ -94,7 +95,7 @@ def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int, dat
         for command in commands:
             words = command.split()
             assert words[0] == "feature-service", command
-            told = answer_of([FEATURE_SERVICE, *words[1:]], folder, environment)
+            told = typed_in(folder, environment, *words[1:])
             if words[1:3] == ["verify", "parity"]:
                 pairs = [re.split(r"  +", line.strip(), maxsplit=1) for line in told.splitlines()]
                 facts = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
@@ -110,28 +111,38 @@ def check_the_pages(folder: Path, environment: dict[str, str], *, rows: int, dat
         told = answer_of([sys.executable, "-c", script + "\nprint(len(frame), len(features))"], folder, environment)
         assert re.fullmatch(r"540 \d{2,}\n", told)
         check_the_sdk(folder / "demo", history=folder / "history.parquet")
-        printed = run_notebooks(["explore_features", "build_and_train", "your_own_feature"], folder, environment)
-        assert "540 rows are known today, 240 were at 12:05" in printed["explore_features"]
-        assert "10 of 10 planted were caught" in printed["your_own_feature"]
-        assert re.search(r"compared +1198\nmismatched +0\n", printed["your_own_feature"])
+        printed = run_notebooks(["explore_features"], folder, environment)["explore_features"]
+        assert "540 rows are known today, 240 were at 12:05" in printed
 
 
-def test_the_demo_of_shares_and_its_notebook(folder: Path) -> None:
-    document = json.loads(
-        answer_of([FEATURE_SERVICE, "demo", "--equities", "--out", "shares", "--json"], folder, dict(os.environ))
-    )
-    assert document["is_proven"] is True
-    printed = run_notebooks(["equities"], folder, os.environ)
-    assert "every answer is proven to be of its past: True" in printed["equities"]
+def typed_in(folder: Path, environment: dict[str, str], *words: str) -> str:
+    """What a command prints there, without a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("FEATURE_SERVICE_CACHE_PATH", environment["FEATURE_SERVICE_CACHE_PATH"])
+        ran = typed(*words)
+    assert ran.returncode == 0, (words, ran.stdout, ran.stderr[-3000:])
+    return ran.stdout
+
+
+def test_the_demo_of_shares_proves_every_answer(folder: Path) -> None:
+    demo = json.loads(answer_of([*DEMO, "--equities", "--out", "shares"], folder, dict(os.environ)))
+    assert demo["is_proven"] is True
 
 
 @pytest.mark.soak
-def test_the_notebook_of_the_live_loop_predicts_and_refuses(folder: Path, kernel_cache: Path) -> None:
+def test_the_other_notebooks_run_on_what_the_demos_wrote(folder: Path, kernel_cache: Path) -> None:
     environment = {**os.environ, "FEATURE_SERVICE_CACHE_PATH": str(kernel_cache.parent)}
     answer_of([*DEMO, "--out", "demo"], folder, environment)
-    printed = run_notebooks(["live_loop"], folder, environment)["live_loop"]
-    assert len(re.findall(r"mid \d+\.\d+  predicted [+-]\d", printed)) == 5
-    assert "refused: BTCUSDT: must be at most 0 s old" in printed
+    answer_of([*DEMO, "--equities", "--out", "shares"], folder, environment)
+    with running_servers(settings_for(folder / "demo", embedded=True)):
+        printed = run_notebooks(["build_and_train", "your_own_feature"], folder, environment)
+    assert "10 of 10 planted were caught" in printed["your_own_feature"]
+    assert re.search(r"compared +1198\nmismatched +0\n", printed["your_own_feature"])
+    printed = run_notebooks(["equities", "live_loop"], folder, environment)
+    assert "every answer is proven to be of its past: True" in printed["equities"]
+    assert len(re.findall(r"mid \d+\.\d+  predicted [+-]\d", printed["live_loop"])) == 5
+    assert "refused: BTCUSDT: must be at most 0 s old" in printed["live_loop"]
     assert processes_of(folder) == []
 
 
