@@ -208,7 +208,9 @@ def test_the_coverage_calendar_shows_the_certificate_at_an_address(page: Page, r
     expect(page.get_by_role("region", name="Held ranges")).to_contain_text("live")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.soak)], ids=["screen", "phone"]
+)
 def test_no_page_is_wider_than_the_screen_and_its_words_can_be_read(
     browser: Browser, running: Running, pictures: Path, width: int, scheme: str
 ) -> None:

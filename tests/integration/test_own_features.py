@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import SEVERAL
+
 PACKAGE = Path(__file__).parents[2] / "examples" / "own_features"
 COMMAND = "from runtime.cli import main; main()"
 SERVED = """
@@ -94,9 +96,9 @@ def run(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def test_an_installed_package_is_in_the_catalogue(installed: Mapping[str, str]) -> None:
-    page = run(installed, "-c", COMMAND, "features", "page", "strength")
+    page = run(installed, *SEVERAL, json.dumps([["features", "page", "strength"], ["features", "page", "pressure"]]))
     assert "| `strength_rank` |" in page
-    assert "| `pressure_15s` |" in run(installed, "-c", COMMAND, "features", "page", "pressure")
+    assert "| `pressure_15s` |" in page
 
 
 @pytest.mark.soak

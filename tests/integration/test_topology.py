@@ -264,8 +264,7 @@ def test_stats_tell_what_can_be_had_and_why_the_rest_cannot(topology: Topology) 
     assert topology.client.get("/stats", headers={"X-API-Key": "no"}).status_code == 401
 
 
-# The last one: it ends what the others use.
-@pytest.mark.parametrize("role", ["ingest", "jobs"])
+@pytest.mark.parametrize("role", ["ingest", pytest.param("jobs", marks=pytest.mark.soak)])
 def test_a_second_data_folder_on_the_database_is_refused_by_name(topology: Topology, tmp_path: Path, role: str) -> None:
     folder = Path(topology.environment["FEATURE_SERVICE_DATA_PATH"])
     ports = {f"FEATURE_SERVICE_{name}": str(free_port()) for name in ("PORT", "METRICS_PORT")}
@@ -280,6 +279,7 @@ def test_a_second_data_folder_on_the_database_is_refused_by_name(topology: Topol
     assert "feature-service db adopt-folder" in told
 
 
+# The last one: it ends what the others use.
 def test_both_end_cleanly_when_asked_and_every_line_of_their_logs_is_json(topology: Topology) -> None:
     assert topology.ingest.stop() == 0
     assert topology.api.stop() == 0
