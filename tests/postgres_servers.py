@@ -63,6 +63,7 @@ def migrated_postgres(kind: str) -> Iterator[MigratedPostgres]:
 _EMPTY: Final = """
 DO $$ DECLARE found text; BEGIN
     SET LOCAL session_replication_role = replica;  -- no trigger: one refuses to change the audit
+    SET LOCAL lock_timeout = '30s';  -- a test before this one left a transaction open
     FOR found IN SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
         WHERE schemaname IN ('public', 'jobs') AND tablename <> 'alembic_version'
     LOOP EXECUTE 'DELETE FROM ' || found; END LOOP;
