@@ -219,29 +219,30 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
     file.write_text(f"version: 3.0.0\nfeatures:\n  - {entry}\n")
 
     def registry(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return feature_service("registry", *arguments, "--data", tmp_path / "data")
+        return typed("registry", *arguments, "--data", tmp_path / "data")
 
-    assert registry("create", file, "--by", "anna").stdout == "3.0.0: created, a candidate\n"
-    (folder / "4.0.0.yaml").write_text("version: [")
-    listed = registry("list").stdout
-    assert "candidate" in listed
-    assert "4.0.0: file: must be YAML" in listed
-    refused = registry("activate", "3.0.0", "--reason", "to see")
-    assert (refused.returncode, "acknowledge_breaking_changes: must be true" in refused.stderr) == (1, True)
-    done = registry("activate", "3.0.0", "--reason", "to see", "--acknowledge-breaking-changes", "--json")
-    document = json.loads(done.stdout)
-    assert (document["version"], document["previous_version"]) == ("3.0.0", DEFAULT_VERSION)
-    assert document["hot_reload"] is True
-    assert registry("delete", "3.0.0", "--yes").returncode == 1
-    assert registry("reload").stdout == "3.0.0: recorded\n"
-    assert f"{DEFAULT_VERSION}: active, {TAKES_EFFECT}" in registry("rollback", "--reason", "seen").stdout
-    assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
-    assert json.loads(registry("diff", DEFAULT_VERSION, "3.0.0", "--json").stdout)["added"] == []
-    assert registry("sync", "4.0.0").returncode == 1
-    assert registry("delete", "3.0.0", "--yes").stdout == "3.0.0: deleted\n"
-    lines = json.loads(registry("audit", "--json").stdout)
-    assert [line["action"] for line in lines] == ["delete", "sync", "rollback", "sync", "activate", "create"]
-    assert lines[-1]["made_by"] == "anna"
+    with running_servers(settings_for(tmp_path / "data")):
+        assert registry("create", file, "--by", "anna").stdout == "3.0.0: created, a candidate\n"
+        (folder / "4.0.0.yaml").write_text("version: [")
+        listed = registry("list").stdout
+        assert "candidate" in listed
+        assert "4.0.0: file: must be YAML" in listed
+        refused = registry("activate", "3.0.0", "--reason", "to see")
+        assert (refused.returncode, "acknowledge_breaking_changes: must be true" in refused.stderr) == (1, True)
+        done = registry("activate", "3.0.0", "--reason", "to see", "--acknowledge-breaking-changes", "--json")
+        document = json.loads(done.stdout)
+        assert (document["version"], document["previous_version"]) == ("3.0.0", DEFAULT_VERSION)
+        assert document["hot_reload"] is True
+        assert registry("delete", "3.0.0", "--yes").returncode == 1
+        assert registry("reload").stdout == "3.0.0: recorded\n"
+        assert f"{DEFAULT_VERSION}: active, {TAKES_EFFECT}" in registry("rollback", "--reason", "seen").stdout
+        assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
+        assert json.loads(registry("diff", DEFAULT_VERSION, "3.0.0", "--json").stdout)["added"] == []
+        assert registry("sync", "4.0.0").returncode == 1
+        assert registry("delete", "3.0.0", "--yes").stdout == "3.0.0: deleted\n"
+        lines = json.loads(registry("audit", "--json").stdout)
+        assert [line["action"] for line in lines] == ["delete", "sync", "rollback", "sync", "activate", "create"]
+        assert lines[-1]["made_by"] == "anna"
 
 
 def test_every_command_is_in_the_reference_and_told_of() -> None:
