@@ -107,6 +107,8 @@ def _fail(error: FeatureServiceError) -> NoReturn:
     if "--json" in sys.argv:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
     print(f"error: {error}", file=sys.stderr)
+    if isinstance(error, StoreUnavailable):
+        print("next: feature-service doctor checks settings, servers and disk, and says what to fix", file=sys.stderr)
     sys.exit(1)
 
 

@@ -31,8 +31,10 @@ def test_a_disk_that_refuses_is_one_line_that_names_the_file(
     with pytest.raises(SystemExit, match=r"^1$"):
         ended(monkeypatch, OSError(number, "refused", "/data/redis"), "run", "--json")
     told = capsys.readouterr()
-    assert told.err == "error: /data/redis: cannot be used: refused\n"
-    assert json.loads(told.out) == {"error": "StoreUnavailable", "message": told.err.removeprefix("error: ").strip()}
+    error, step = told.err.splitlines()
+    assert error == "error: /data/redis: cannot be used: refused"
+    assert step.startswith("next: feature-service doctor ")
+    assert json.loads(told.out) == {"error": "StoreUnavailable", "message": error.removeprefix("error: ")}
 
 
 def test_an_error_of_ours_that_nobody_expected_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
