@@ -55,10 +55,9 @@ def test_a_column_to_copy_from_is_never_folded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TERM", "dumb")
-    row = ("5c" * 16, "ready", ["BTCUSDT", "ETHUSDT", "XRPUSDT"], "2026-01-05 12:00")
+    monkeypatch.setenv("TERM", "dumb")  # of which rich takes 80 columns
+    row = ("5c" * 16, "ready", ["BTCUSDT", "ETHUSDT", "XRPUSDT", "SOLUSDT"], "2026-01-05 12:00")
     print_table(("id", "status", "symbols", "created"), [row], whole=("id",))
     lines = capsys.readouterr().out.splitlines()
     assert "5c" * 16 in "\n".join(lines)
-    assert max(map(len, lines)) <= 60
+    assert max(map(len, lines)) <= 80
