@@ -214,6 +214,8 @@ def history(
     rows = write_batches(to, asked.schema, asked.batches())
     document = {"symbol": symbol, "rows": rows, "features": len(asked.columns), "registry": version, "file": str(to)}
     print_document(document, as_json=as_json)
+    if not rows:
+        print("no row in the period: feature-service tape stats shows the days that are stored", file=sys.stderr)
 
 
 @app.command("merge")
