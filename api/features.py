@@ -75,7 +75,7 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     elif vectors:
         [document] = vectors
     else:
-        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview has all")
     return Response(orjson.dumps(document), media_type="application/json")
 
 

@@ -237,7 +237,7 @@ def _subscriptions(_request: Request, services: ApiServices) -> dict[str, Check]
 def _workers(services: ApiServices) -> list[IngestWorker]:
     workers = read_ingest_workers(services.metadata)
     if not workers:
-        raise StoreUnavailable("no ingest worker has reported")
+        raise StoreUnavailable("no ingest worker has reported; feature-service run --roles ingest starts one")
     return workers
 
 

@@ -61,7 +61,7 @@ async def stream(
     if symbol not in services.symbols:
         [found] = await run_in_threadpool(services.online.read, [symbol])
         if found is None:
-            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview has all")
     if services.feed.readers >= MOST_STREAMS:
         raise TooManyRequests(f"streams: must be at most {MOST_STREAMS} at a time, were {services.feed.readers}")
     step_ns = 1 if interval == GRID else parse_duration_ns(interval)

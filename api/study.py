@@ -15,11 +15,11 @@ from api.services import Services
 from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import SECOND_NS, floor_to, format_iso
-from market.errors import InvalidRequest, NotFound
+from market.errors import InvalidRequest
 from quality.feature_study import LAGS_S, QUANTILES, FeatureStudy, by_second, correlations, study
 from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.history import groups_with
-from storage.features.log import FeatureLog
+from storage.features.log import FeatureLog, no_rows
 from storage.features.shadow_log import shadow_log_folder
 from transforms.status import NO_DATA
 
@@ -62,7 +62,7 @@ def study_features(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from th
         raise InvalidRequest(f"study: must be of at most {MOST_VALUES} values, rows times features, was {values}")
     log = FeatureLog(shadow_log_folder(services.features.folder, version)) if rows == "beside" else services.features
     if not any(log.of_symbol(group, symbol).is_dir() for group in groups):
-        raise NotFound(f"feature log of {symbol}: must exist, was none of {', '.join(names)} in registry {version}")
+        raise no_rows(symbol, f"{', '.join(names)} in registry {version}")
     asked = AskedRows(from_ns=from_ns, to_ns=from_ns + seconds * SECOND_NS, may_lack=True)
     bucket_s = math.ceil(seconds / points)
     found: dict[int, dict[str, Any]] = {}

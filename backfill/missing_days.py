@@ -1,13 +1,14 @@
 """Missing days: data that a dataset build needs and that is not stored, fetched before its features are built.
 
-A day that fails stops no other and is tried once more at the end. Days are fetched here and now: a day that a backfill
+A day that fails stops no other and is tried once more at the end; only when the first requests all go unanswered is the
+exchange taken to be out of reach, and nothing more is asked. Days are fetched here and now: a day that a backfill
 job works on at the same time is waited for, and is complete afterwards.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import date
 from typing import Final
@@ -17,9 +18,11 @@ from backfill.days import backfill_day
 from backfill.fetching import Place, SymbolDay
 from backfill.request import data_types_of_kinds
 from market.clock import Clock, utc_date
-from market.errors import FeatureServiceError
+from market.errors import FeatureServiceError, StoreUnavailable
 
 _STEP_S: Final = 0.2
+_FIRST: Final = 2
+"""Tasks that all stayed without an answer, each asked several times for half a minute: the rest would be too."""
 
 
 class _GivenUpError(Exception):
@@ -84,6 +87,8 @@ class MissingDays:
                     if (error := _failure(place, task, tell, books)) is not None:
                         failed[task] = error
                     done += 1
+                    if done == _FIRST and _is_out_of_reach(failed):
+                        return dict.fromkeys(days, failed[task])
                 failed = {task: again for task in failed if (again := _failure(place, task, tell, books)) is not None}
         except _GivenUpError as given_up:
             raise given_up.reason from None
@@ -93,6 +98,10 @@ class MissingDays:
         for task, error in failed.items():
             reasons.setdefault(task.day, error)
         return reasons
+
+
+def _is_out_of_reach(failed: Mapping[SymbolDay, FeatureServiceError]) -> bool:
+    return len(failed) == _FIRST and all(isinstance(error, StoreUnavailable) for error in failed.values())
 
 
 def _failure(place: Place, task: SymbolDay, tell: Callable[[], None], books: BooksAhead) -> FeatureServiceError | None:

@@ -88,7 +88,10 @@ class FeatureStoreClient:
         try:
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise NotFound(f"repo_path: must hold feature_store.yaml, was {self._repo_path}") from error
+            raise NotFound(
+                f"repo_path: must hold feature_store.yaml, was {self._repo_path}; feature-service run, demo and apply "
+                "write it to client/ and historical/ of their data folder"
+            ) from error
         if not isinstance(config, dict) or not isinstance(config.get("online_store"), dict) or "project" not in config:
             raise InvalidRequest(f"{path}: must name a project and an online_store, was {config!r}")
         self._online = OnlineStore.connect(config["online_store"], project=config["project"])
@@ -229,7 +232,8 @@ class FeatureStoreClient:
         """
         [vector] = self._online.read([symbol])
         if vector is None:
-            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+            known = ", ".join(sorted(self._online.symbols())) or "none yet"
+            raise NotFound(f"symbol: must be one that has sent data, which is {known}, was {symbol!r}")
         check_vector(vector, feature_registry_version=feature_registry_version, feature_set=feature_set)
 
     def get_feature_freshness(self, view: str, symbols: Sequence[str] | None = None) -> dict[str, ViewFreshness]:

@@ -99,6 +99,13 @@ _OF_THE_MACHINE: Final = frozenset(
     | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
 """What the disk or the system refuses: the user of the command can fix it, and a traceback does not help."""
+_ADVICE: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, or name another folder with --data"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS), "let this user write there, or name another folder with --data"
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files, as with ulimit -n"),
+}
 EXIT_DEADLINE_S: Final = 10.0
 """How long the interpreter may wait for threads once a command has ended."""
 
@@ -107,6 +114,8 @@ def _fail(error: FeatureServiceError) -> NoReturn:
     if "--json" in sys.argv:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
     print(f"error: {error}", file=sys.stderr)
+    if isinstance(error, StoreUnavailable):
+        print("next: feature-service doctor checks settings, servers and disk, and says what to fix", file=sys.stderr)
     sys.exit(1)
 
 
@@ -150,7 +159,8 @@ def run_command() -> None:
         if error.errno not in _OF_THE_MACHINE:
             raise
         named = error.filename if error.filename is not None else "files"
-        _fail(StoreUnavailable(f"{named}: cannot be used: {error.strerror}"))
+        advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+        _fail(StoreUnavailable(f"{named}: cannot be used: {error.strerror}{advice}"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

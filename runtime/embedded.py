@@ -233,7 +233,8 @@ def _locked(folder: Path, name: str) -> Iterator[int]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise StoreUnavailable(
-                        f"{name}: its folder must serve one process at a time, was in use: {folder}"
+                        f"{name}: its folder must serve one process at a time, was in use: {folder}; stop the "
+                        "feature-service that runs there, or name another folder with --data"
                     ) from None
                 time.sleep(POLL_S)
             else:

@@ -62,6 +62,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
     root.addHandler(handler)
     root.setLevel(level)
     # At INFO they say each request they send, with its address; procrastinate each poll for jobs, several a minute;
-    # Great Expectations a hundred functions that it leaves out when it is imported.
-    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations"):
+    # Great Expectations a hundred functions that it leaves out when it is imported; alembic two lines for each store
+    # that finds its schema up to date.
+    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "alembic"):
         logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)

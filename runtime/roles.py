@@ -208,7 +208,9 @@ def _listener(settings: Settings, setting: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise Conflict(f"{setting}: must be free on {host}, was {port}: {error}") from error
+        raise Conflict(
+            f"{setting}: must be free on {host}, was {port}: {error.strerror}; set another, or stop what uses it"
+        ) from error
 
 
 def _served(

@@ -136,5 +136,6 @@ def require_servers_of_another_process(settings: Settings) -> None:
     """Raises StoreUnavailable when nothing is configured or running that could hold online rows."""
     if settings.redis_host is None and _servers_of_another_process(settings.feature_service_data_path) is None:
         raise StoreUnavailable(
-            "online store: must be configured by REDIS_HOST or kept by a running feature-service, was neither"
+            "online store: must be configured by REDIS_HOST or kept by a running feature-service, was neither; "
+            "feature-service run starts one, --data names the data folder of one that runs"
         )

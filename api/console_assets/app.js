@@ -14,12 +14,12 @@ import * as backfill from "./backfill.js";
 const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
   past: ["Time machine", past], registry: ["Registry", registry], coverage: ["Coverage", coverage],
   quality: ["Quality", quality], backfill: ["Backfill", backfill] };
-const SILENT_MS = 5000;
+const SILENT_MS = 5000, PROBE_MS = 2500;
 
 const main = document.getElementById("main");
 const trouble = document.getElementById("trouble");
 const asOf = document.getElementById("as-of");
-let session = null, stop = () => {}, lastAnswer = Date.now(), turn = 0;
+let session = null, stop = () => {}, lastAnswer = Date.now(), turn = 0, isProbing = false;
 
 // A document of the API. Raises Refused with what the API says, TypeError when it does not answer.
 async function api(path, { method = "GET", body } = {}) {
@@ -39,8 +39,19 @@ function heard(date) {
   setText(asOf, `as of ${new Date(date ?? lastAnswer).toISOString().slice(11, 19)} UTC`);
 }
 
+// A page whose data does not change asks nothing more, so whether the service still responds is asked for it. That
+// does not make its data newer: "as of" stays.
+async function probe() {
+  isProbing = true;
+  try {
+    await fetch("/console/session", { cache: "no-store" });
+    lastAnswer = Date.now();
+  } catch { /* the next answer ends the silence */ } finally { isProbing = false; }
+}
+
 setInterval(() => {
   const silent = Date.now() - lastAnswer;
+  if (silent > PROBE_MS && !isProbing) probe();
   const isOld = silent > SILENT_MS && session !== null && !session.needs_key;
   main.classList.toggle("old", isOld);
   trouble.hidden = !isOld;

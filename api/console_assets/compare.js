@@ -10,11 +10,16 @@ export async function show(root, { api, rest }) {
   const differing = names.filter((name) => facts[0].get(name) !== facts[1].get(name));
   const link = (id) => h("a", { href: `#datasets/${encodeURIComponent(id)}`, class: "mono" }, id.slice(0, 12));
   const columns = [["what", "name"], ["first", "formula"], ["second", "formula"]];
-  const rows = (chosen) => chosen.map((name) => [name, facts[0].get(name) ?? "–", facts[1].get(name) ?? "–"]);
+  const rows = (chosen) => chosen.map((name) => [name, ...facts.map((each, at) => cell(each.get(name) ?? "–", `${name}, ${columns[at + 1][0]}`))]);
   root.append(h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · two beside each other"),
     h("p", {}, "First ", link(ids[0]), " ", badge(found[0].status), ", second ", link(ids[1]), " ", badge(found[1].status)),
     h("h2", {}, `Different (${number(differing.length)})`), table("Different", columns, rows(differing), "Nothing: both were asked for the same and came out the same."),
     h("h2", {}, "The same"), table("The same", columns.slice(0, 2), rows(names.filter((name) => !differing.includes(name))).map((row) => row.slice(0, 2)), "Nothing."));
+}
+
+// A long value has its own scroll bar, so that the rows below it stay in reach.
+function cell(value, name) {
+  return value.length > 300 ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, value) : value;
 }
 
 // The leaves of a document by their path. Of long lists the length, and of what differs by nature nothing.

@@ -69,7 +69,18 @@ async function one(at, { api, rest, session }) {
       ...fact("created", `${clock(each.created_at)} UTC, changed ${clock(each.updated_at)} UTC`),
       ...(each.error_message ? fact("error", h("span", { class: "error" }, each.error_message)) : []))),
     ...(each.splits_info.splits ? [h("h2", {}, "Splits"), table("Splits", [["split", ""], ["from, UTC", ""], ["until, UTC", ""]], each.splits_info.splits.map((split) => [split.name, clock(split.start), clock(split.end)]), "")] : []),
-    ...(each.manifest ? [h("h2", {}, "Load it"), h("div", { class: "panel" }, h("pre", { tabindex: 0 }, `from feature_client import FeatureStoreClient\n\nclient = FeatureStoreClient("data/historical")\nfeatures, targets = client.dataset("${each.dataset_id}").load("train")`)),
+    ...(each.manifest ? [h("h2", {}, "Load it"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Load it" }, snippet(each.dataset_id))),
       h("h2", {}, "Manifest"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Manifest" }, JSON.stringify(each.manifest, null, 2)))] : []));
   return each.status === "building" ? true : null;
+}
+
+// The page is told no folder of the service's machine, so the reader names it, or loads over HTTP.
+function snippet(id) {
+  return `from feature_client import FeatureStoreClient
+
+client = FeatureStoreClient("data/historical")  # the folder historical/ of the service's data folder
+features, targets = client.dataset("${id}").load("train")
+
+# on another machine: downloaded once, checked, and kept
+dataset = client.dataset("${id}", url="${location.origin}")  # api_key=... if the service has one`;
 }

@@ -80,11 +80,12 @@ export async function every(ms, draw, isShown) {
 }
 
 // columns: [label, class]. A row of a narrow screen is a block, each cell with its label.
-export function table(caption, columns, rows, empty) {
+// layout: "stack" puts the cells of a row below each other on a phone; without it rows stay rows, which fits few short columns.
+export function table(caption, columns, rows, empty, layout = "stack") {
   if (!rows.length) return h("p", { class: "muted" }, empty);
   const labelled = rows.map((cells) => h("tr", {}, cells.map((cell, at) =>
     h("td", { class: columns[at][1], "data-label": columns[at][0] }, cell instanceof Node ? cell : h("span", {}, String(cell))))));
-  return h("div", { class: "panel stack", tabindex: 0, role: "region", "aria-label": caption },
+  return h("div", { class: `panel ${layout}`, tabindex: 0, role: "region", "aria-label": caption },
     h("table", {},
       h("thead", {}, h("tr", {}, columns.map(([label, kind]) => h("th", { scope: "col", class: kind }, label)))),
       h("tbody", {}, labelled)));

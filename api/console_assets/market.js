@@ -12,7 +12,7 @@ export function market(symbol, { api, isShown }) {
     setText(facts, `after the message of ${clock(found.received)} UTC, ${duration(Math.max(0, found.age_ms) / 1000)} ago`);
     book.replaceChildren(found.book ? ladder(found.book) : h("p", { class: "note" }, "The book is not known: it waits for a snapshot."));
     trades.replaceChildren(table("Trades", [["time, UTC", "name"], ["side", ""], ["price", "number"], ["quantity", "number"]],
-      found.trades.map((each) => [each.timestamp.slice(11, 23), h("span", { class: each.side }, each.side), number(each.price), number(each.quantity)]), "Nothing traded lately."));
+      found.trades.map((each) => [each.timestamp.slice(11, 23), h("span", { class: each.side }, each.side), number(each.price), number(each.quantity)]), "Nothing traded lately.", ""));
   }
   const again = async () => {
     try { await draw(); } catch (error) { setText(facts, told(error)); }

@@ -45,16 +45,19 @@ function parts(found, choose) {
     ...Object.entries(found.missing).map(([name, reason]) => [named(name), badge(reason, "why it is unknown")])];
   const levels = (side) => (found.book?.[side] ?? []).map(([price, quantity]) => [number(price), number(quantity)]);
   const behind = found.depends_on;
+  // In a box of its own: thousands of rows would push the book and the vector out of reach.
+  const messages = behind && table("Messages", [["seq", "number"], ["received", "mono"], ["kind", ""], ["records", "number"]],
+    [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends only on the time.", "stack scroll");
   return [
     h("h2", {}, `${found.symbol} at ${found.timestamp}, registry ${found.feature_registry_version}`),
     h("p", {}, Object.entries(found.groups).map(([name, status]) => h("span", {}, `${name} `, badge(status), " "))),
     behind && h("h2", {}, `${behind.feature} depends on ${behind.count} messages${behind.count > behind.messages.length ? `, the newest ${behind.messages.length} are shown` : ""}`),
-    behind && table("Messages", [["seq", "number"], ["received", "mono"], ["kind", ""], ["records", "number"]],
-      [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends only on the time."),
+    messages,
     h("h2", {}, "Order book"),
-    table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown."),
-    table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown."),
+    h("div", { class: "beside" },
+      table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown.", ""),
+      table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown.", "")),
     h("h2", {}, "Vector"),
-    table("Vector", [["name", "name mono"], ["value", "number"]], values, "No value."),
+    table("Vector", [["name", "name mono"], ["value", "number"]], values, "No value.", ""),
   ].filter(Boolean);
 }

@@ -22,6 +22,8 @@ from market.errors import InvalidRequest, NotFound
 
 RIDGE: Final = 1.0
 LEAST_ROWS: Final = 20
+MOST_DEVIATIONS: Final = 5.0
+"""How far from the train split's mean an input counts: beyond what it was fitted on a line says nothing."""
 LEAST_KNOWN: Final = 0.5
 """Share of the train rows in which a feature must be known to be taken when none are named."""
 
@@ -61,7 +63,8 @@ class Model:
 
     def predict_rows(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """float64 (rows,) of float64 (rows, features)."""
-        predicted: npt.NDArray[np.float64] = (rows - self.center) / self.scale @ self.weights + self.intercept
+        scaled = np.clip((rows - self.center) / self.scale, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        predicted: npt.NDArray[np.float64] = scaled @ self.weights + self.intercept
         return predicted
 
     def save(self, folder: Path) -> Path:

@@ -153,7 +153,7 @@ class ModelService:
 
     def _model(self, model_id: str | None) -> Model:
         if not self._models:
-            raise NotFound("model: must be trained first, none is")
+            raise NotFound("model: must be trained first, none is; POST /model/train trains one")
         if model_id is None:
             return next(reversed(self._models.values()))
         if model_id not in self._models:

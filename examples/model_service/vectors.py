@@ -115,5 +115,8 @@ class LiveVectors:
         with self._lock:
             found = self._newest.get(symbol)
         if found is None:
-            raise NotFound(f"symbol: must be one of which features.live brought a row, was {symbol!r}")
+            raise NotFound(
+                f"symbol: must be one of which features.live brought a row, was {symbol!r}; MODEL_SERVICE_BROKER_URL "
+                "must name Feature Service's RabbitMQ"
+            )
         return found

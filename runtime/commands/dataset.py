@@ -126,10 +126,27 @@ def list_datasets(
         found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
     documents = [dataset_document(record).model_dump(mode="json") for record in found]
     if not as_json:
-        columns = ("dataset_id", "status", "symbols", "train_records", "created_at")
-        print_table(columns, [[each[column] for column in columns] for each in documents], nothing="no dataset yet")
+        print_table(
+            ("dataset_id", "status", "symbols", "train", "created, UTC"),
+            [
+                (
+                    each["dataset_id"],
+                    each["status"],
+                    each["symbols"],
+                    each["train_records"],
+                    _minute(each["created_at"]),
+                )
+                for each in documents
+            ],
+            whole=("dataset_id", "created, UTC"),
+            nothing="no dataset yet: feature-service dataset build makes one",
+        )
         return
     print_document(documents, as_json=True)
+
+
+def _minute(iso: str) -> str:
+    return f"{iso[:10]} {iso[11:16]}"
 
 
 @app.command("show")

@@ -29,7 +29,7 @@ DEMO_REGISTRY: Final = "1.0.0"
 def demo(
     registry: Registry = DEMO_REGISTRY,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Empty folder to keep the files in; default: a new one.")
+        Path | None, typer.Option("--out", help="Empty or new folder to keep the files in; default: a new one in /tmp.")
     ] = None,
     equities: Annotated[
         bool, typer.Option("--equities", help="Show equities instead: daily bars and their features, point in time.")
@@ -43,6 +43,10 @@ def demo(
     from runtime.commands.options import settings_for
     from runtime.commands.progress import showing_progress
 
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise typer.BadParameter(
+            f"must be empty or new, was {out}, which holds files: remove it, or name another", param_hint="--out"
+        )
     begun = time.monotonic()
     folder = out or Path(tempfile.mkdtemp(prefix="feature-service-demo-"))
     with showing_progress() as steps:
@@ -91,7 +95,8 @@ def _print_summary(document: dict[str, Any], folder: Path) -> None:
     )
     summary.add_row("served", f"{document['rows']:,} rows of {document['features']} features")
     summary.add_row(
-        "push to Redis", f"{push['p50']} ms median, {push['p99']} ms at the 99th percentile, all symbols of a second"
+        "push to Redis",
+        f"{push['p50']:.1f} ms median, {push['p99']:.1f} ms at the 99th percentile, all symbols of a second",
     )
     summary.add_row(
         "parity",

@@ -158,9 +158,11 @@ def latest(
     settings = settings_for(data)
     require_servers_of_another_process(settings)
     with running_servers(settings) as servers:
-        [found] = online_store(servers).read([symbol])
-    if found is None:
-        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}")
+        online = online_store(servers)
+        [found] = online.read([symbol])
+        if found is None:
+            known = ", ".join(sorted(online.symbols())) or "none yet"
+            raise NotFound(f"symbol: must be one that has sent data, which is {known}, was {symbol!r}")
     document = feature_vector(found, now_ns=SystemClock().now_ns(), trace_id="")
     if as_json:
         print_document(document, as_json=True)
@@ -212,6 +214,8 @@ def history(
     rows = write_batches(to, asked.schema, asked.batches())
     document = {"symbol": symbol, "rows": rows, "features": len(asked.columns), "registry": version, "file": str(to)}
     print_document(document, as_json=as_json)
+    if not rows:
+        print("no row in the period: feature-service tape stats shows the days that are stored", file=sys.stderr)
 
 
 @app.command("merge")

@@ -33,7 +33,7 @@ def latency(data: DataFolder = None, as_json: AsJson = False) -> None:
             _print_worker(worker_id, each)
     if not found:
         if not as_json:
-            print("No ingest worker is alive.")
+            print("No ingest worker is alive; feature-service run starts one.")
         raise typer.Exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 if TYPE_CHECKING:
@@ -50,10 +50,16 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, nothing: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    whole: Collection[str] = (),
+    nothing: str = "",
 ) -> None:
     """A table on standard output, as wide as its rows where that is no terminal.
 
+    whole: columns that are never folded, however narrow the terminal: what is copied from them must be in one piece.
     nothing: what is said in place of a table without rows; a table that always has some needs none.
     """
     from rich import box
@@ -75,7 +81,9 @@ def print_table(
     )
     for at, column in enumerate(columns):
         is_number = all(_NUMBER.fullmatch(row[at].plain) for row in kept)
-        table.add_column(_label(column), justify="right" if is_number else "left", overflow="fold")
+        table.add_column(
+            _label(column), justify="right" if is_number else "left", overflow="fold", no_wrap=column in whole
+        )
     for row in kept:
         table.add_row(*row)
     _show(table)

@@ -65,7 +65,9 @@ def _replay(files: list[Path], registry: str, settings: Settings, speed: float, 
     begun = time.monotonic()
     raw_folder = settings.raw_folder
     if taped := tape_symbols(raw_folder):
-        raise Conflict(f"{raw_folder}: must hold no tape before a replay, holds {', '.join(taped)}")
+        raise Conflict(
+            f"{raw_folder}: must hold no tape before a replay, holds {', '.join(taped)}; --out names another folder"
+        )
     kernel = compiled_kernel(settings, registry)
     steps.begin(f"loading registry {registry}")
     warm_up(kernel, steps.tell)

@@ -45,7 +45,7 @@ def merge(
 
     sources, settings = (settings_for(first), settings_for(second)), settings_for(to)
     if taped := tape_symbols(settings.raw_folder):
-        raise Conflict(f"{to}: must hold no tape before a merge, holds {', '.join(taped)}")
+        raise Conflict(f"{to}: must hold no tape before a merge, holds {', '.join(taped)}; --to names another folder")
     symbols = sorted({each for source in sources for each in tape_symbols(source.raw_folder)})
     counted = {symbol: Merged() for symbol in symbols}
     with showing_progress() as steps:

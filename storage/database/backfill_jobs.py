@@ -77,7 +77,10 @@ class BackfillStore:
             query = select(BACKFILL_JOBS).where(BACKFILL_JOBS.c.job_id == job_id)
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"backfill job {job_id!r}: must exist, was none")
+            raise NotFound(
+                f"backfill job {job_id!r}: must exist, was none; feature-service backfill list, or GET /backfill/list, "
+                "has all"
+            )
         return _record(row)
 
     def newest(

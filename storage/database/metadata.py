@@ -237,7 +237,9 @@ def _end_measured(
 
 
 def _no_dataset(dataset_id: str) -> NotFound:
-    return NotFound(f"dataset: must exist, was {dataset_id!r}")
+    return NotFound(
+        f"dataset: must exist, was {dataset_id!r}; feature-service dataset list, or GET /dataset/list, has all"
+    )
 
 
 def _dataset(row: RowMapping) -> DatasetRecord:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from market.clock import DAY_NS, floor_to, parse_iso_ns
-from market.errors import InvalidRequest, NotFound
+from market.errors import InvalidRequest
 from storage.features.group_rows import AskedRows, GroupRows, read_group
-from storage.features.log import FeatureLog
+from storage.features.log import FeatureLog, no_rows
 from storage.features.part_times import Int64s
 from transforms.rows import FeatureGroup, FeatureSet
 
@@ -49,7 +49,7 @@ class History:
         folders = [self.log.of_symbol(group, self.symbol) for group in self.groups]
         if not any(folder.is_dir() for folder in folders):
             names = ", ".join(group.name for group in self.groups)
-            raise NotFound(f"feature log of {self.symbol}: must exist, was none of {names} in {self.log.folder}")
+            raise no_rows(self.symbol, f"{names} in {self.log.folder}")
 
     @property
     def columns(self) -> list[str]:
@@ -122,7 +122,10 @@ def groups_with(chosen: FeatureSet, features: Sequence[str]) -> tuple[FeatureGro
     for at, (name, asked) in enumerate(zip(names, features or names, strict=True)):
         index = chosen.group_of.get(name)
         if index is None or asked not in {name, f"{chosen.groups[index].name}:{name}"}:
-            raise InvalidRequest(f"features: must be of registry version {chosen.version}, was {asked!r}")
+            raise InvalidRequest(
+                f"features: must be of registry version {chosen.version}, was {asked!r}; "
+                "feature-service features list, or GET /features/list, names them"
+            )
         of_group.setdefault(index, []).append((name, at))
     if len(set(names)) != len(names):
         raise InvalidRequest(f"features: must name each feature once, was {list(features)}")

@@ -225,8 +225,16 @@ class FeatureLog:
         """The symbol's folder of each group. Raises NotFound when there is none of them."""
         folders = [self.of_symbol(group, symbol) for group in feature_set.groups]
         if not any(folder.is_dir() for folder in folders):
-            raise NotFound(f"feature log of {symbol}: must exist, was none of {feature_set.version} in {self.folder}")
+            raise no_rows(symbol, f"{feature_set.version} in {self.folder}")
         return folders
+
+
+def no_rows(symbol: str, of: str) -> NotFound:
+    """The error for a symbol without rows of something."""
+    return NotFound(
+        f"feature log of {symbol}: must exist, was none of {of}; "
+        f"feature-service rebuild --symbol {symbol} computes it from raw data"
+    )
 
 
 def _check(rows: FeatureRows, available_ns: Int64s) -> None:

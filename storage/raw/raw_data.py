@@ -84,5 +84,8 @@ class RawData:
     def _some_parts(self, symbol: str) -> list[RawPart]:
         parts = [part for part in self.parts(symbol) if part.files]
         if not parts:
-            raise NotFound(f"raw Parquet of {symbol}: must exist, was none in {self.place}")
+            raise NotFound(
+                f"raw Parquet of {symbol}: must exist, was none in {self.place}, which holds "
+                f"{', '.join(self.symbols()) or 'nothing'}; feature-service replay, run or backfill run writes it"
+            )
         return parts

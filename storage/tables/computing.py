@@ -39,7 +39,8 @@ def added_table(tables_folder: Path, name: str) -> TableMapping:
     """Raises NotFound naming those that there are."""
     tables = {mapping.table: mapping for mapping in added_tables(tables_folder)}
     if name not in tables:
-        raise NotFound(f"table: must have been added, was {name}; there are {sorted(tables)}")
+        known = ", ".join(sorted(tables)) or "none, feature-service tables add adds one"
+        raise NotFound(f"table: must have been added, was {name!r}; there is {known}")
     return tables[name]
 
 

@@ -58,7 +58,7 @@ def read_tape_and_holes(
     """
     folder = tape_folder(root, symbol)
     if not folder.is_dir():
-        raise NotFound(f"tape {symbol}: must exist, was no folder {folder}")
+        raise NotFound(f"tape {symbol}: must exist, was no folder {folder}; feature-service tape stats lists the tapes")
     log = read_segment_log(folder)
     return read_segments(
         segments(folder),

@@ -93,6 +93,20 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     expect(page.get_by_role("region", name="Reasons")).to_contain_text("queue connected")
 
 
+def test_a_page_that_asks_nothing_more_is_not_called_old_while_the_service_responds(page: Page) -> None:
+    page.clock.install()
+    page.goto("/console#features")
+    page.reload()  # the timers of a script that is running already are not those of the clock
+    expect(page.get_by_role("status").filter(has_text="features")).to_be_visible()
+    shown = page.get_by_text("as of").inner_text()
+    page.clock.run_for(20_000)
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert page.get_by_text("as of").inner_text() == shown
+    page.route("**/console/session", lambda route: route.abort())
+    page.clock.run_for(20_000)
+    expect(page.locator("#trouble")).to_contain_text("No response for")
+
+
 def test_a_symbol_is_charted_over_its_price_with_its_book_and_trades(page: Page, running: Running) -> None:
     page.goto("/console#live/BTCUSDT")
     page.get_by_role("button", name="spread_abs in the chart").click()

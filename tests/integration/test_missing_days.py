@@ -10,11 +10,13 @@ from typing import Final
 import pyarrow.parquet as pq
 import pytest
 
+from backfill.bybit.client import MOST_ATTEMPTS
 from backfill.bybit.rest import BybitHistory
 from backfill.fetching import Place
 from backfill.missing_days import MissingDays
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, ManualClock, parse_iso_ns, utc_date
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from market.events import KLINE
 from storage.instruments import InstrumentPins
 from tests.build_places import UNGATED, place_in
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
@@ -131,3 +133,17 @@ def test_a_cancelled_build_stops_fetching(place: BuildPlace, tmp_path: Path, ser
     with pytest.raises(Conflict, match="was cancelled"):
         build_dataset(REQUEST, place, tmp_path / "dataset", on_progress=cancelled)
     assert len(server.asked) - asked < 10
+
+
+def test_an_exchange_out_of_reach_is_not_asked_for_every_day(tmp_path: Path) -> None:
+    clock, waits = ManualClock(NOW_NS), list[float]()
+
+    def open_place(_sleep: object) -> Place:
+        rest = BybitHistory("http://127.0.0.1:1", clock, delay_ms=0, sleep=waits.append)
+        return Place(tmp_path, InstrumentPins(tmp_path), rest, str(tmp_path), str(tmp_path), clock)
+
+    days = [f"2025-06-{day:02d}" for day in range(1, 11)]
+    failed = MissingDays(open_place, clock, most_days=40).fill(SYMBOL, days, {KLINE}, on_progress=lambda _share: None)
+    assert sorted(failed) == days
+    assert all(isinstance(error, StoreUnavailable) for error in failed.values())
+    assert len(waits) == 2 * MOST_ATTEMPTS

@@ -85,7 +85,8 @@ def _failure(lacking: LackingDays, reasons: dict[str, FeatureServiceError]) -> F
     first = next(iter(reasons))
     text = (
         f"{lacking.symbol}: the days without data must be fetched first, {len(reasons)} of {len(lacking.needed)} "
-        f"could not be: {told_days(reasons)}; {first}: {reasons[first]}"
+        f"could not be: {told_days(reasons)}; {first}: {reasons[first]}; "
+        "FEATURE_SERVICE_BACKFILL_AUTO=false fetches nothing and says what is stored"
     )
     return StoreUnavailable(text) if is_away else NotFound(text)
 

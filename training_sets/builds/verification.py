@@ -64,7 +64,8 @@ def verify_parity(
             total += _SymbolProof(raw, log, kernel, symbol, until_ns, oracle).run(ticks)
     # Without being asked for, a symbol that this version never served is no failure; to have compared nothing is one.
     if symbols is not None or total == Parity():
-        total += Parity(not_compared=tuple(unserved) or (() if total.compared else ("no symbol has data",)))
+        nothing = "no symbol has data; --data names the folder of a demo, a replay or a run"
+        total += Parity(not_compared=tuple(unserved) or (() if total.compared else (nothing,)))
     return total
 
 

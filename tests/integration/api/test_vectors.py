@@ -52,7 +52,7 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
     assert answer.status_code == 404
     assert answer.json() == {
         "error": "NotFound",
-        "message": "symbol: must be one that has sent data, was 'NOPE'",
+        "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview has all",
         "trace_id": "abc",
     }
 

@@ -90,7 +90,7 @@ def test_what_the_router_refuses_has_the_shape_too() -> None:
     client = client_of(None)
     assert client.get("/nothing").json() == {
         "error": "NotFound",
-        "message": "GET /nothing: Not Found",
+        "message": "GET /nothing: Not Found; GET /docs lists the routes",
         "trace_id": "made",
     }
     refused = client.post("/closed")

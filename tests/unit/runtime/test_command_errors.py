@@ -24,15 +24,26 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str
     cli.run_command()
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EMFILE])
-def test_a_disk_that_refuses_is_one_line_that_names_the_file(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EROFS, "; let this user write there, or name another folder with --data"),
+        (errno.ENOSPC, "; free some space there, or name another folder with --data"),
+        (errno.EACCES, "; let this user write there, or name another folder with --data"),
+        (errno.EMFILE, "; raise the limit of open files, as with ulimit -n"),
+        (errno.ENAMETOOLONG, ""),
+    ],
+)
+def test_a_disk_that_refuses_is_one_line_that_names_the_file_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, advice: str
 ) -> None:
     with pytest.raises(SystemExit, match=r"^1$"):
         ended(monkeypatch, OSError(number, "refused", "/data/redis"), "run", "--json")
     told = capsys.readouterr()
-    assert told.err == "error: /data/redis: cannot be used: refused\n"
-    assert json.loads(told.out) == {"error": "StoreUnavailable", "message": told.err.removeprefix("error: ").strip()}
+    error, step = told.err.splitlines()
+    assert error == f"error: /data/redis: cannot be used: refused{advice}"
+    assert step.startswith("next: feature-service doctor ")
+    assert json.loads(told.out) == {"error": "StoreUnavailable", "message": error.removeprefix("error: ")}
 
 
 def test_an_error_of_ours_that_nobody_expected_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,3 +137,11 @@ def test_the_newest_vector_is_read_without_feast() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_a_demo_is_not_played_into_a_folder_that_holds_files(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    answered = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
+    assert answered.exit_code == 2
+    assert "must be empty or new" in answered.output
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -49,3 +49,15 @@ def test_nothing_is_said_and_json_stays_a_list(capsys: pytest.CaptureFixture[str
 def test_a_value_is_shown_as_it_is_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     print_document({"path": "/data/[bold]x[/bold]/" + "y" * 200}, as_json=False)
     assert "/data/[bold]x[/bold]/" + "y" * 200 in capsys.readouterr().out
+
+
+def test_a_column_to_copy_from_is_never_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # of which rich takes 80 columns
+    row = ("5c" * 16, "ready", ["BTCUSDT", "ETHUSDT", "XRPUSDT", "SOLUSDT"], "2026-01-05 12:00")
+    print_table(("id", "status", "symbols", "created"), [row], whole=("id",))
+    lines = capsys.readouterr().out.splitlines()
+    assert "5c" * 16 in "\n".join(lines)
+    assert max(map(len, lines)) <= 80
