@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 from market.errors import CorruptStore, StoreUnavailable
 from storage.objects.files import object_digest, publish_objects, remove_objects
 from storage.objects.path import ObjectPath
+from storage.objects.staging import staging_folder
 from storage.places import Place
 
 FileVersion = tuple[int, int, int, int, int] | str
@@ -160,12 +161,12 @@ def stage_file(path: Place, write: Callable[[BinaryIO], object], *, sync: Staged
 
 
 def open_staged(path: Place, *, sync: Callable[[Path], object] | None = None) -> tuple[Path, BinaryIO]:
-    """A dot file next to ``path``, and that file opened to write; for an object one in the folder of temporary files.
+    """A dot file next to ``path``, and that file opened to write; for an object one in ``staging_folder``.
 
     sync: as of ``make_folder``. Raises OSError.
     """
     if isinstance(path, ObjectPath):
-        descriptor, name = tempfile.mkstemp(prefix="feature-service-upload-")
+        descriptor, name = tempfile.mkstemp(dir=staging_folder())
         return Path(name), os.fdopen(descriptor, "wb")
     make_folder(path.parent, sync=sync)
     # Two writers of one path never share a dot file, even from two containers where each is process 1.
