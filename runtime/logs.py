@@ -79,7 +79,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     """
     if record.name == "alembic.runtime.migration":
         return not str(record.msg).startswith(("Context impl", "Will assume"))
-    if record.name.startswith("procrastinate") and record.exc_info is not None:
+    if record.name.startswith(("procrastinate", "asyncio")) and record.exc_info is not None:
         raised = record.exc_info[0]
         return raised is None or raised.__name__ != "ConnectorException"
     return True
