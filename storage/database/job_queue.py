@@ -20,6 +20,8 @@ from procrastinate import App, PsycopgConnector, RetryStrategy
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 from procrastinate.utils import utcnow
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
 from storage.database.job_worker import Interrupted, JobWorker, failures_told
 
@@ -53,6 +55,13 @@ class Periodic:
     name: str
     every_s: int
     run: Callable[[], None]
+
+
+class _Pool(AsyncConnectionPool[AsyncConnection[Any]]):
+    """procrastinate opens its pool without a limit of its own, and the pool's is half a minute: a stop would wait."""
+
+    async def open(self, wait: bool = False, timeout: float = _CONNECT_TIMEOUT_S) -> None:  # noqa: ASYNC109, FBT001, FBT002  # psycopg's signature
+        await super().open(wait, timeout)
 
 
 class JobQueue:
@@ -148,6 +157,7 @@ class JobQueue:
                 max_size=most_connections,
                 timeout=_CONNECT_TIMEOUT_S,
                 reconnect_timeout=_CONNECT_TIMEOUT_S,
+                pool_factory=_Pool,
                 kwargs={
                     "connect_timeout": _CONNECT_TIMEOUT_S,
                     "options": f"-c search_path={SCHEMA} -c timezone=UTC",
