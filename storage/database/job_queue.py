@@ -20,10 +20,8 @@ from procrastinate import App, PsycopgConnector, RetryStrategy
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 from procrastinate.utils import utcnow
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
-from storage.database.job_worker import Interrupted, JobWorker, failures_told
+from storage.database.job_worker import CONNECT_TIMEOUT_S, Interrupted, JobWorker, QueuePool, failures_told
 
 T = TypeVar("T")
 
@@ -31,7 +29,6 @@ SCHEMA: Final = "jobs"
 """Where procrastinate keeps its tables, apart from ours."""
 HEARTBEAT_S: Final = 5.0
 STALLED_AFTER_S: Final = 30.0
-_CONNECT_TIMEOUT_S: Final = 5
 _MOST_CONNECTIONS: Final = 4
 
 
@@ -55,13 +52,6 @@ class Periodic:
     name: str
     every_s: int
     run: Callable[[], None]
-
-
-class _Pool(AsyncConnectionPool[AsyncConnection[Any]]):
-    """procrastinate opens its pool without a limit of its own, and the pool's is half a minute: a stop would wait."""
-
-    async def open(self, wait: bool = False, timeout: float = _CONNECT_TIMEOUT_S) -> None:  # noqa: ASYNC109, FBT001, FBT002  # psycopg's signature
-        await super().open(wait, timeout)
 
 
 class JobQueue:
@@ -155,11 +145,11 @@ class JobQueue:
                 conninfo=self._conninfo,
                 min_size=1,
                 max_size=most_connections,
-                timeout=_CONNECT_TIMEOUT_S,
-                reconnect_timeout=_CONNECT_TIMEOUT_S,
-                pool_factory=_Pool,
+                timeout=CONNECT_TIMEOUT_S,
+                reconnect_timeout=CONNECT_TIMEOUT_S,
+                pool_factory=QueuePool,
                 kwargs={
-                    "connect_timeout": _CONNECT_TIMEOUT_S,
+                    "connect_timeout": CONNECT_TIMEOUT_S,
                     "options": f"-c search_path={SCHEMA} -c timezone=UTC",
                 },
             )

@@ -7,21 +7,29 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from procrastinate import App
 from procrastinate.exceptions import ConnectorException
-from psycopg_pool import PoolClosed, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from market.errors import StoreUnavailable
 from storage.outages import Outage
 
+CONNECT_TIMEOUT_S: Final = 5
 RETRY_S: Final = 5.0
 """How long a worker waits before it looks for the database again."""
 POLL_S: Final = 5.0
 """A worker is notified of new jobs; this is how often it polls nevertheless."""
 
 _log = logging.getLogger(__name__)
+
+
+class QueuePool(AsyncConnectionPool[Any]):
+    """procrastinate opens its pool without a limit of its own, and the pool's is half a minute: a stop would wait."""
+
+    async def open(self, wait: bool = False, timeout: float = CONNECT_TIMEOUT_S) -> None:  # noqa: ASYNC109, FBT001, FBT002  # psycopg's signature
+        await super().open(wait, timeout)
 
 
 class Interrupted(Exception):
