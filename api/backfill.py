@@ -129,7 +129,7 @@ def list_jobs(
     symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[BackfillDocument]:
-    """The newest jobs, newest first. Days that a dataset build fetched for itself are of no job: `GET /coverage`."""
+    """The newest jobs, newest first. Days that a dataset build fetched itself are in no job; see `GET /coverage`."""
     found = services.backfills.newest(status=status, symbol=symbol, limit=limit)
     return [backfill_document(record) for record in found]
 

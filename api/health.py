@@ -22,6 +22,8 @@ from transforms.status import GAP, QUARANTINED, STALE, STATUS_NAMES
 OLDEST_ROW_NS: Final = 30 * SECOND_NS
 """A newest row that is older says that nothing computes any more."""
 RETRY_AFTER_S: Final = 5
+MOST_NAMED: Final = 5
+"""Symbols, or their troubles, that one reason names: there may be hundreds."""
 
 _NO_QUEUE: Final = "this process uses no message queue"
 _NONE_YET: Final = "there is none yet"
@@ -54,7 +56,7 @@ async def health(request: Request, services: OfProcess) -> Health:
             format_iso(max(vector.available_ns for vector in vectors)) if vectors else None,
             online.reason or _NONE_YET,
         ),
-        "data_quality_ok": (not troubles if vectors else None, "; ".join(troubles) or online.reason or _NONE_YET),
+        "data_quality_ok": (not troubles if vectors else None, named(troubles, "; ") or online.reason or _NONE_YET),
         "average_latency_ms_last_5min": (computations.found.get("mean_ms"), computations.reason),
         "active_dataset_builds_count": (database.found.get("active_builds"), database.reason),
         "last_dataset_build_duration_seconds": (
@@ -94,7 +96,7 @@ async def ready(request: Request, services: OfProcess) -> JSONResponse:
     missing = [answer.reason for answer in answers.values() if answer.reason is not None]
     online = answers["online_store"]
     if online.reason is None and not online.found["vectors"]:
-        missing.append(f"features: must be served for one of {', '.join(services.symbols)}, were for none")
+        missing.append(f"features: must be served for one of {named(services.symbols)}, were for none")
     document = Readiness(ready=not missing, missing=missing)
     if not missing:
         return JSONResponse(document.model_dump())
@@ -121,6 +123,12 @@ def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
 async def _ask(request: Request, services: ProcessServices, **others: Check) -> dict[str, Answer]:
     # Their own threads and a deadline: requests that hang in a store must not keep these routes from answering.
     return await ask(request.app.state.check_pool, {**store_checks(services), **others}, checks.DEADLINE_S)
+
+
+def named(told: Sequence[str], separator: str = ", ") -> str:
+    """The first few of them, and how many more there are."""
+    others = len(told) - MOST_NAMED
+    return separator.join(told[:MOST_NAMED]) + (f" and {others} more" if others > 0 else "")
 
 
 def _state(answer: Answer) -> Literal["ok", "unavailable"]:

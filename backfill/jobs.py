@@ -27,6 +27,7 @@ from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavaila
 from storage.database.backfill_jobs import BackfillRecord, BackfillStatus, BackfillStore
 from storage.database.job_queue import HEARTBEAT_S, JobQueue, QueuedJob
 from storage.database.job_worker import Interrupted, JobWorker
+from storage.outages import Outage
 
 QUEUE: Final = "backfill"
 TASK: Final = "backfill_days"
@@ -126,11 +127,14 @@ class BackfillJobs:
 
     def watch(self) -> None:
         """Look every LOOK_S until ``close``; while the database is away it waits."""
+        outage = Outage(_log, "watch over backfills: the database", meanwhile=f"tried again every {LOOK_S:g} s")
         while not self._is_closing.is_set():
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; retrying in %g s", error, LOOK_S)
+                outage.begin(error)
+            else:
+                outage.end()
             self._is_closing.wait(LOOK_S)
 
     def look(self, *, forgotten_after_s: float = FORGOTTEN_AFTER_S) -> int:

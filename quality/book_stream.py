@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from market.book_sequence import Step, replacing, step_after
+from market.clock import SECOND_NS
 from market.events import CONTROL, FIRST, ORDERBOOK, START, Events
 from quality.clock_offset import ClockOffset
 from quality.limits import USUAL_LIMITS, QualityLimits
 
 Int64s = npt.NDArray[np.int64]
+
+MARK_EVERY_NS: Final = SECOND_NS
+"""How often ingest marks that a queue is not read."""
 
 
 @dataclass(slots=True)
@@ -59,7 +64,20 @@ class BookStream:
         self.offset = ClockOffset(jump_ns=limits.clock_jump_ns)
         self.last_id = last_id
         self.last_ns = last_ns
+        self.received_ns = last_ns
+        """When the last message came, which no interruption moves."""
         self.broken_by = broken_by
+
+    @property
+    def outages(self) -> list[tuple[int, int]]:
+        """The interruptions as somebody would count them: while one lasts a mark of it comes every second."""
+        found: list[tuple[int, int]] = []
+        for begin_ns, end_ns in self.interruptions:
+            if found and begin_ns - found[-1][1] <= MARK_EVERY_NS:
+                found[-1] = (found[-1][0], end_ns)
+            else:
+                found.append((begin_ns, end_ns))
+        return found
 
     @property
     def expected(self) -> int:
@@ -99,7 +117,7 @@ class BookStream:
         self.offset.add(recv_ns, books["event_ns"])
         self._sequence(books)
         self.received += len(books)
-        self.last_ns = int(recv_ns[-1])
+        self.last_ns = self.received_ns = int(recv_ns[-1])
 
     def _sequence(self, books: Events) -> None:
         ids = books["update_id"]

@@ -72,9 +72,9 @@ def quality_document(seen: Observed, limits: QualityLimits) -> Document:
         "anomaly_rate": len(outliers.found) / outliers.judged if outliers.judged else None,
         "anomalies": len(outliers.found),
         "sequence_gaps": len(book.holes),
-        "desynchronization_events": len(book.holes) + len(book.interruptions),
+        "desynchronization_events": len(book.holes) + len(book.outages),
         "sequence_gap_details": [_hole(hole) for hole in book.holes[:MOST_DETAILS]],
-        "interruptions": [_span(begin, end) for begin, end in book.interruptions[:MOST_DETAILS]],
+        "interruptions": [_span(begin, end) for begin, end in book.outages[:MOST_DETAILS]],
         "anomaly_details": [
             {
                 "time": format_iso(found.time_ns),

@@ -131,7 +131,7 @@ def judge_minute(
         missing_rate=missing_rate,
         anomaly_rate=anomaly_rate,
         sequence_gaps=len(book.holes),
-        desynchronizations=len(book.holes) + len(book.interruptions),
+        desynchronizations=len(book.holes) + len(book.outages),
         completeness=1.0 - _share(wrong, begin_ns) if after.last_ns else None,
         events=tuple(found),
         carried=after,
@@ -140,8 +140,7 @@ def judge_minute(
 
 def _carried(book: BookStream, market: MarketStreams, before: Carried) -> Carried:
     last_ns = {kind: pauses.last_ns for kind, pauses in market.pauses.items()}
-    # An interruption moves the book's own time; what was received is what counts here.
-    last_ns[ORDERBOOK] = book.last_ns if book.received else before.last_ns.get(ORDERBOOK)
+    last_ns[ORDERBOOK] = book.received_ns
     return Carried(
         update_id=book.last_id,
         last_ns={kind: at_ns for kind, at_ns in last_ns.items() if at_ns is not None},
@@ -187,7 +186,7 @@ def _interruptions(book: BookStream) -> list[QualityEvent]:
     told = "ingest may have missed messages"
     return [
         QualityEvent(stream="all", what="interruption", severity="info", begin_ns=begin_ns, end_ns=end_ns, detail=told)
-        for begin_ns, end_ns in book.interruptions
+        for begin_ns, end_ns in book.outages
     ]
 
 

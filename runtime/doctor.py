@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final, Literal
 
 from market.clock import SECOND_NS, SystemClock, format_iso
@@ -99,6 +101,10 @@ def _disks(settings: Settings) -> Iterator[Finding]:
     }
     seen: set[int] = set()
     for folder in sorted(place for place in folders if isinstance(place, Path)):
+        if (refusal := _refusal(folder)) is not None:
+            remedy = "mount it for writing, or give this account the right to write to it"
+            yield Finding("disk", "wrong", f"{folder.resolve()}: cannot be written: {refusal}", remedy)
+            continue
         use = disk_use(folder)
         if use.device in seen:
             continue
@@ -110,6 +116,16 @@ def _disks(settings: Settings) -> Iterator[Finding]:
             yield Finding("disk", "check it", told, "free some space, or lower FEATURE_SERVICE_RETENTION_DAYS")
         else:
             yield Finding("disk", "ok", told)
+
+
+def _refusal(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or in the one above where it would be made; None when one can be."""
+    present = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        with TemporaryFile(dir=present):
+            return None
+    except OSError as error:
+        return None if error.errno == errno.ENOSPC else error.strerror  # how full it is is looked at next
 
 
 def _servers(settings: Settings, servers: Servers) -> Iterator[Finding]:

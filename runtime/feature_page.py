@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +67,8 @@ def group_section(group: str) -> str:
             f"Reads {_told_source(group)}. STALE after {stale} of silence; "
             f"every feature has its history after {duration_text(group_warm_up_ns(group))}.\n"
         )
+    if (defined := _defined(features[0])) is not None:
+        lines.append(f"{defined}\n")
     lines += ["| name | formula | NaN | unit | range | horizon |", "|---|---|---|---|---|---|"]
     lines += [
         f"| `{declared.name}` | {_cell(declared.formula)} | {_cell(declared.nan_rule)} | {declared.unit} "
@@ -72,6 +76,12 @@ def group_section(group: str) -> str:
         for declared in features
     ]
     return "\n".join(lines) + "\n"
+
+
+def _defined(declared: Feature) -> str | None:
+    """What the formulas of a group's module use: the paragraphs of its docstring after the first; None without any."""
+    told = inspect.getdoc(sys.modules[declared.function.__module__]) or ""
+    return told.partition("\n\n")[2] or None
 
 
 def _told_source(group: str) -> str:

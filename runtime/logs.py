@@ -63,6 +63,25 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
     root.setLevel(level)
     # At INFO they say each request they send, with its address; procrastinate each poll for jobs, several a minute;
     # Great Expectations a hundred functions that it leaves out when it is imported; alembic two lines for each store
-    # that finds its schema up to date.
-    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+    # that finds its schema up to date; Feast each look at its registry.
+    chatty = ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "alembic", "feast")
+    for name in chatty:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+    # A line or a traceback for each attempt to connect: whoever uses the connection says once that its server is down.
+    logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "DEBUG" else logging.ERROR)
+    logging.getLogger("aiormq.connection").setLevel(logging.DEBUG if level == "DEBUG" else logging.CRITICAL)
+    if level != "DEBUG":
+        handler.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line says something: not alembic's greeting, nor procrastinate's traceback of a database that is down.
+
+    The job worker that procrastinate's error ends says it in one line.
+    """
+    if record.name == "alembic.runtime.migration":
+        return not str(record.msg).startswith(("Context impl", "Will assume"))
+    if record.name.startswith(("procrastinate", "asyncio")) and record.exc_info is not None:
+        raised = record.exc_info[0]
+        return raised is None or raised.__name__ != "ConnectorException"
+    return True

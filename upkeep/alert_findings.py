@@ -24,6 +24,8 @@ from upkeep.tasks import DISK, DRIFT, RECONCILIATION
 
 CROSSED_NS: Final = 3 * MINUTE_NS
 """How long a crossed book is reported."""
+FEWEST_ROWS: Final = 100
+"""From so many rows on their mean says something: the first ones after a start are slow."""
 _NO_VALUE: Final = REASON_NAMES[UNDEFINED]
 _OF_THE_BOOK: Final = ("orderbook", "price")
 """The groups that read the order book alone."""
@@ -153,8 +155,9 @@ def worker_findings(
             found.append(Finding("symbol_silent", symbol, text))
     for worker in alive:
         found += _of_messages(worker, symbols, now_ns, limits)
-        mean_ms = (worker.status.get("computations_last_5min") or {}).get("mean_ms")
-        if mean_ms is not None and mean_ms > SLOW_MS:
+        recent = worker.status.get("computations_last_5min") or {}
+        mean_ms = recent.get("mean_ms")
+        if mean_ms is not None and mean_ms > SLOW_MS and recent["count"] >= FEWEST_ROWS:
             text = f"rows must be stored within {SLOW_MS:g} ms on average over 5 minutes, was {mean_ms:.0f}"
             found.append(Finding("rows_slow", worker.worker_id, f"{worker.worker_id}: {text}"))
     return found

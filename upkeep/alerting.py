@@ -2,8 +2,9 @@
 
 1. Every check is made; one that fails leaves its rules as they are, because what could not be checked is neither
    well nor broken.
-2. The table takes what was found: it opens, keeps and closes.
-3. Each channel is sent what it has not received yet. What it does not accept stays due; a process that dies between
+2. What more than MOST_SUBJECTS subjects have in common is found once, of MANY: it has one cause.
+3. The table takes what was found: it opens, keeps and closes.
+4. Each channel is sent what it has not received yet. What it does not accept stays due; a process that dies between
    telling and marking lets it be told again, with the same id.
 """
 
@@ -21,6 +22,10 @@ from upkeep.tasks import Reach
 
 MOST_NOTICES: Final = 50
 """Told in one run to one channel; the rest in the next."""
+MOST_SUBJECTS: Final = 20
+"""Of one rule and severity, that are an alert each."""
+MANY: Final = "many"
+_NAMED: Final = 3
 
 
 class Channel(Protocol):
@@ -64,9 +69,28 @@ def evaluate_alerts(
                 problems.append(f"{', '.join(check.rules)}: could not be checked: {error}")
             else:
                 found.append(Finding(check.away, check.away.removesuffix("_away"), str(error)))
-    store.take([_stated(each) for each in found], unknown=unknown, now=now())
+    store.take([_stated(each) for each in joined(found)], unknown=unknown, now=now())
     told = {name: _tell(store, name, channel, now(), problems) for name, channel in channels.items()}
     return {"found": len(found), "told": told, "problems": problems}
+
+
+def joined(found: Iterable[Finding]) -> list[Finding]:
+    """The findings, those of one rule and severity as one where they are more than MOST_SUBJECTS."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for each in found:
+        alike.setdefault((each.rule, each.severity or RULES[each.rule].severity), []).append(each)
+    return [
+        each
+        for together in alike.values()
+        for each in (together if len(together) <= MOST_SUBJECTS else [_many(together)])
+    ]
+
+
+def _many(together: Sequence[Finding]) -> Finding:
+    first = together[0]
+    others = ", ".join(each.subject for each in together[1:_NAMED])
+    told = f"{first.summary}; the same of {others} and {len(together) - _NAMED} more"
+    return Finding(first.rule, MANY, told, first.severity)
 
 
 def _stated(finding: Finding) -> Found:

@@ -2,14 +2,15 @@
 
 1. A minute is judged SETTLED_NS after its end, when the tape has it on disk.
 2. The end of the last run is in the table; at most MOST_MINUTES are caught up on, older ones are left out.
-3. What begins or ends is a line of the log, once.
+3. What begins or ends is a line of the log, once; what many symbols have in common is one line.
 4. A symbol that fails leaves the others to be judged, and is a problem of the run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 SETTLED_NS: Final = 5 * SECOND_NS
 MOST_MINUTES: Final = 15
+MOST_LINES: Final = 3
+"""Symbols that have the same trouble and a line of the log each."""
 
 
 def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
@@ -50,21 +53,25 @@ def judge_minutes(  # noqa: PLR0913  # what it reads, what it writes, and when
     minutes = events = 0
     problems: list[str] = []
     written = [symbol for symbol in tape_symbols(raw_folder) if symbol in symbols]
-    for at, symbol in enumerate(written):
-        reach(at / len(written))
-        try:
-            judged = _judged(raw_folder, symbol, instruments, reached.get(symbol), limits, end_ns=end_ns)
-        except StoreUnavailable:
-            raise
-        except FeatureServiceError as error:
-            problems.append(f"{symbol}: minutes could not be evaluated: {error}")
-            continue
-        # One transaction a symbol: some rows and the few events of each minute.
-        found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]
-        store.add([_row(symbol, minute, seq) for minute, seq in judged], found)
-        _log_news(found, known)
-        minutes += len(judged)
-        events += len(found)
+    news: list[News] = []
+    try:
+        for at, symbol in enumerate(written):
+            reach(at / len(written))
+            try:
+                judged = _judged(raw_folder, symbol, instruments, reached.get(symbol), limits, end_ns=end_ns)
+            except StoreUnavailable:
+                raise
+            except FeatureServiceError as error:
+                problems.append(f"{symbol}: minutes could not be evaluated: {error}")
+                continue
+            # One transaction a symbol: some rows and the few events of each minute.
+            found = [stored_event(symbol, each) for minute, _ in judged for each in minute.events]
+            store.add([_row(symbol, minute, seq) for minute, seq in judged], found)
+            news += news_of(found, known)
+            minutes += len(judged)
+            events += len(found)
+    finally:
+        log_news(news)
     return {"symbols": len(written), "minutes": minutes, "events": events, "problems": problems}
 
 
@@ -121,17 +128,44 @@ def _key(event: StoredEvent) -> tuple[object, ...]:
     return event.symbol, event.stream, event.what, event.begin_at
 
 
-def _log_news(found: Iterable[StoredEvent], known: dict[tuple[object, ...], StoredEvent]) -> None:
-    """A line for what is new, and for the end of what was known to last; ``known`` is what is stored."""
+@dataclass(frozen=True, slots=True)
+class News:
+    """What began, or what was known to last and is over."""
+
+    symbol: str
+    level: int
+    what: str
+    """Of which thing of which stream; the same of several symbols is told together."""
+    told: str
+
+
+def news_of(found: Iterable[StoredEvent], known: dict[tuple[object, ...], StoredEvent]) -> Iterator[News]:
+    """What is new, and the end of what was known to last; ``known`` is what is stored."""
     for event in found:
-        before, name = known.get(_key(event)), f"{event.symbol} {event.stream} {event.what}"
+        before, what = known.get(_key(event)), f"{event.stream} {event.what}"
         known[_key(event)] = event
         lasted = "" if event.end_at is None else f", {(event.end_at - event.begin_at).total_seconds():.1f} s"
+        since = f"{what} since {event.begin_at.isoformat()}"
         if before is None:
             level = logging.INFO if event.severity == "info" else logging.WARNING
-            _log.log(level, "%s since %s%s: %s", name, event.begin_at.isoformat(), lasted, event.detail)
+            yield News(event.symbol, level, what, f"{since}{lasted}: {event.detail}")
         elif before.end_at is None and lasted:
-            _log.info("%s since %s is over%s", name, event.begin_at.isoformat(), lasted)
+            yield News(event.symbol, logging.INFO, f"{what} is over", f"{since} is over{lasted}")
+
+
+def log_news(news: Iterable[News]) -> None:
+    """A line for each, but one for what more than MOST_LINES symbols have in common: a queue that was down is one."""
+    alike: dict[tuple[int, str], dict[str, list[News]]] = {}
+    for each in news:
+        alike.setdefault((each.level, each.what), {}).setdefault(each.symbol, []).append(each)
+    for (level, _), by_symbol in alike.items():
+        if len(by_symbol) > MOST_LINES:
+            symbol, [first, *_] = next(iter(by_symbol.items()))
+            _log.log(level, "%s and %d others: %s", symbol, len(by_symbol) - 1, first.told)
+            continue
+        for symbol, told in by_symbol.items():
+            for each in told:
+                _log.log(level, "%s %s", symbol, each.told)
 
 
 def stored_event(symbol: str, event: QualityEvent) -> StoredEvent:

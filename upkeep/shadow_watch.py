@@ -24,6 +24,7 @@ from storage.database.leases import Leases
 from storage.database.shadow import FoundMismatch, Quarantine, ShadowState, ShadowStore
 from storage.online.feed import RowFeed, RowReader
 from storage.online.store import OnlineStore
+from storage.outages import Outage
 from storage.raw.messages import messages_around
 from upkeep.shadow import ShadowLook, ShadowSource, SymbolShadow
 
@@ -81,6 +82,8 @@ class ShadowWatch:
         self._shadows: dict[str, SymbolShadow] = {}
         self._dropped: dict[str, int] = {}
         self._told_s: dict[tuple[str, str], float] = {}
+        self._database = Outage(_log, "shadow parity: the database", meanwhile="nothing is compared")
+        self._online = Outage(_log, "shadow parity: the online store", meanwhile="only what was published is compared")
         self._stopping = threading.Event()
         self._source: ShadowSource | None = None
 
@@ -109,10 +112,12 @@ class ShadowWatch:
 
     def _holds_lease(self) -> bool:
         try:
-            return LEASE in self._stores.leases.acquire(self._worker_id, [LEASE], ttl=LEASE_TTL)
+            holds = LEASE in self._stores.leases.acquire(self._worker_id, [LEASE], ttl=LEASE_TTL)
         except StoreUnavailable as error:
-            _log.warning("shadow parity stands by: %s", error)
+            self._database.begin(error)
             return False
+        self._database.end()
+        return holds
 
     async def _watch(self) -> None:
         assert self._source is not None
@@ -180,7 +185,9 @@ class ShadowWatch:
                 if vector is not None:
                     self._shadows[vector.symbol].take_stored(vector, self._timer())
         except FeatureServiceError as error:
-            _log.warning("shadow parity: the online store could not be read: %s", error)
+            self._online.begin(error)
+        else:
+            self._online.end()
 
     def _messages(self, look: ShadowLook) -> Mapping[str, Sequence[dict[str, object]]]:
         """The messages around the row of each group, of those not reported lately."""

@@ -144,14 +144,20 @@ class QueueReader:
     async def run(self) -> None:
         """Read until ``close``; after it the connection stays for the last acknowledgements, until ``release``."""
         pause_s = FIRST_PAUSE_S
+        is_away = False
         while not self._closing.is_set():
             try:
                 connection = await connect(self._address)
             except LOST as error:
-                _log.warning("%s: cannot connect: %s; retrying in %g s", self._address, error, pause_s)
+                if not is_away:
+                    _log.warning("%s: cannot connect, retrying: %s", self._address, error)
+                is_away = True
                 await _wait(self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
+            if is_away:
+                _log.warning("%s: connected again", self._address)
+            is_away = False
             self.connections += 1
             pause_s = FIRST_PAUSE_S
             refused = asyncio.Event()

@@ -13,7 +13,7 @@ class LatestRows:
 
     Rows that come while the sink is busy replace each other, so that at most one a symbol waits.
 
-    on_written: called in the thread with what was written, after it was.
+    on_written: called in the thread with what was written, after it was; what it raises is raised as the sink's is.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LatestRows:
                 return
             try:
                 self._sink.write(served)
+                self._on_written(served)
             except Exception as error:  # noqa: BLE001  # the top of a thread: the next write raises it
                 self._failure = error
                 return
-            self._on_written(served)

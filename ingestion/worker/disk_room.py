@@ -19,6 +19,8 @@ LEAST_FREE_BYTES: Final = 256 << 20
 """What a worker that ends may still write: the queues of its tapes, and rows that wait for the feature log."""
 ASK_EVERY_S: Final = 1.0
 WAIT_S: Final = 5.0
+REMIND_S: Final = 300.0
+"""How often the log says again that ingest waits."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +58,15 @@ class DiskRoom:
 
     def wait(self, stop: threading.Event) -> bool:
         """Wait until there is room, aloud; False when ``stop`` was set before."""
+        told_s: float | None = None
         while (full := self._full()) is not None:
-            _log.error("ingest waits for disk space: %s", full)
+            if told_s is None or self._timer() - told_s >= REMIND_S:
+                told_s = self._timer()
+                _log.error("ingest waits for disk space: %s", full)
             if stop.wait(self._wait_s):
                 return False
+        if told_s is not None:
+            _log.info("ingest continues: there is room on the disk")
         return True
 
     def _full(self) -> str | None:

@@ -95,9 +95,9 @@ def list_jobs(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest jobs, newest first. Days that a dataset build fetched for itself are of no job.
+    """The newest jobs, newest first. Days that a dataset build fetched itself belong to no job.
 
-    What is stored of a day, live or backfilled by either, tells: feature-service tape coverage
+    What is stored of a day, live or backfilled, is shown by feature-service tape coverage.
     """
     from api.backfill import backfill_document
     from runtime.backfilling import backfill_jobs

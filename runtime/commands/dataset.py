@@ -253,7 +253,7 @@ def download(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The file of a split, or a zip of all files; of folds, a zip of every fold's.
+    """Copy the file of a split, or a zip of all files; with folds, a zip of that split's file of every fold.
 
     Example: feature-service dataset download 51b28d6ede9840a49a9ea067d1b47f78 --to dataset.zip
     """

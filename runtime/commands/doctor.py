@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from runtime.commands.options import AsJson, DataFolder, settings_for
@@ -17,6 +19,7 @@ def doctor(data: DataFolder = None, as_json: AsJson = False) -> None:
 
     from runtime.doctor import examine
 
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it would print, the finding says
     found = list(examine(lambda: settings_for(data)))
     if as_json:
         print_document([asdict(each) for each in found], as_json=True)

@@ -195,7 +195,7 @@ def activate(  # the options of the command
 def end_shadow(
     version: Version, by: By = None, reason: Reason = "", data: DataFolder = None, as_json: AsJson = False
 ) -> None:
-    """Serve a version no longer beside the active one.
+    """Stop serving a version beside the active one.
 
     Example: feature-service registry end-shadow 3.0.0
     """

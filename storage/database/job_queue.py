@@ -21,7 +21,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 from procrastinate.utils import utcnow
 
-from storage.database.job_worker import Interrupted, JobWorker, failures_told
+from storage.database.job_worker import CONNECT_TIMEOUT_S, Interrupted, JobWorker, QueuePool, failures_told
 
 T = TypeVar("T")
 
@@ -29,7 +29,6 @@ SCHEMA: Final = "jobs"
 """Where procrastinate keeps its tables, apart from ours."""
 HEARTBEAT_S: Final = 5.0
 STALLED_AFTER_S: Final = 30.0
-_CONNECT_TIMEOUT_S: Final = 5
 _MOST_CONNECTIONS: Final = 4
 
 
@@ -146,10 +145,11 @@ class JobQueue:
                 conninfo=self._conninfo,
                 min_size=1,
                 max_size=most_connections,
-                timeout=_CONNECT_TIMEOUT_S,
-                reconnect_timeout=_CONNECT_TIMEOUT_S,
+                timeout=CONNECT_TIMEOUT_S,
+                reconnect_timeout=CONNECT_TIMEOUT_S,
+                pool_factory=QueuePool,
                 kwargs={
-                    "connect_timeout": _CONNECT_TIMEOUT_S,
+                    "connect_timeout": CONNECT_TIMEOUT_S,
                     "options": f"-c search_path={SCHEMA} -c timezone=UTC",
                 },
             )

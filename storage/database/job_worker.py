@@ -7,20 +7,29 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from procrastinate import App
 from procrastinate.exceptions import ConnectorException
-from psycopg_pool import PoolClosed, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from market.errors import StoreUnavailable
+from storage.outages import Outage
 
+CONNECT_TIMEOUT_S: Final = 5
 RETRY_S: Final = 5.0
 """How long a worker waits before it looks for the database again."""
 POLL_S: Final = 5.0
 """A worker is notified of new jobs; this is how often it polls nevertheless."""
 
 _log = logging.getLogger(__name__)
+
+
+class QueuePool(AsyncConnectionPool[Any]):
+    """procrastinate opens its pool without a limit of its own, and the pool's is half a minute: a stop would wait."""
+
+    async def open(self, wait: bool = False, timeout: float = CONNECT_TIMEOUT_S) -> None:  # noqa: ASYNC109, FBT001, FBT002  # psycopg's signature
+        await super().open(wait, timeout)
 
 
 class Interrupted(Exception):
@@ -41,6 +50,7 @@ class JobWorker:
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._cancel: Callable[[], object] | None = None
+        self._outage = Outage(_log, f"job queue {', '.join(queues)}", meanwhile=f"tried again every {RETRY_S:g} s")
 
     def run(self) -> None:
         """Work until ``stop``; jobs in progress are given the time to end."""
@@ -48,7 +58,7 @@ class JobWorker:
             try:
                 self._run_once(is_patient=True)
             except StoreUnavailable as error:
-                _log.warning("%s; retrying in %g s", error, RETRY_S)
+                self._outage.begin(error)
                 self._is_stopping.wait(RETRY_S)
 
     def run_until_empty(self) -> None:
@@ -100,6 +110,8 @@ class JobWorker:
 
     async def _work(self, *, is_patient: bool) -> None:
         async with self._app.open_async():
+            await self._app.check_connection_async()
+            self._outage.end()
             working = asyncio.ensure_future(
                 self._app.run_worker_async(
                     queues=self._queues,
@@ -133,5 +145,11 @@ def failures_told() -> Iterator[None]:
     try:
         yield
     except (ConnectorException, PoolTimeout, PoolClosed) as error:
-        reason = str(error.__cause__ or error).splitlines() or [type(error).__name__]
-        raise StoreUnavailable(f"job queue: cannot be used: {reason[0]}") from error
+        raise StoreUnavailable(f"job queue: cannot be used: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, PoolTimeout | PoolClosed):  # they speak of the pool, in which nobody can look for a cause
+        return "PostgreSQL does not respond"
+    return (str(cause).splitlines() or [type(error).__name__])[0]

@@ -105,6 +105,8 @@ class RowFeed:
         self._readers: dict[str, list[RowReader]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._missing: set[str] = set()
+        """Symbols whose connection is down: the log has a line for the first of them and one for the last."""
         self._newest: dict[str, OnlineVector] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -179,6 +181,7 @@ class RowFeed:
                 task.add_done_callback(self._ending.discard)
                 task.cancel()
                 self._newest.pop(symbol, None)
+                self._missing.discard(symbol)
 
     async def ended(self) -> None:
         """Wait until the connections of readers that are gone are closed, which the end of the loop would cut short."""
@@ -196,21 +199,31 @@ class RowFeed:
                 reader.close()
 
     async def _follow(self, symbol: str) -> None:
-        key, is_away = online_key(symbol, self._project), False
+        key = online_key(symbol, self._project)
         while self._is_followed(symbol):
             try:
                 async with self._connect() as client, client.pubsub() as channel:
                     await channel.subscribe(online_channel(key))
                     self._deliver(symbol, await self._stored(client, key))
-                    if is_away:
-                        _log.warning("rows of %s: the online store is back", symbol)
-                    is_away = False
+                    self._is_back(symbol)
                     await self._listen(symbol, channel)
             except (redis.RedisError, OSError) as error:
-                if not is_away:
-                    _log.warning("rows of %s: the online store is down: %s", symbol, error)
-                is_away = True
+                self._is_down(symbol, error)
                 await asyncio.sleep(self._retry_s)
+
+    def _is_down(self, symbol: str, error: Exception) -> None:
+        if not self._is_followed(symbol):
+            return
+        if not self._missing:
+            _log.warning("the online store is down, readers miss rows until it is back: %s", error)
+        self._missing.add(symbol)
+
+    def _is_back(self, symbol: str) -> None:
+        if symbol not in self._missing:
+            return
+        self._missing.remove(symbol)
+        if not self._missing:
+            _log.warning("the online store is back, readers have the newest rows again")
 
     async def _stored(self, client: Redis, key: bytes) -> bytes | None:
         """The packed vector that is stored now."""

@@ -132,7 +132,7 @@ def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
     async def read() -> None:
         feed = feed_from(server)
         write(store, "AUSDT", 1)
-        with feed.reading("AUSDT") as reader:
+        with feed.reading("AUSDT") as reader, feed.reading("BUSDT") as other:
             assert await take(reader) == 1
             server.kill()
             assert await reader.take(0.2) is None
@@ -143,9 +143,12 @@ def test_a_server_that_dies_and_comes_back_costs_rows_but_never_the_newest(
             assert await take(reader) == 3
             write(store, "AUSDT", 4)
             assert await take(reader) == 4
+            write(store, "BUSDT", 4)
+            assert await take(other) == 4
         await feed.ended()
 
     asyncio.run(read())
+    # One line, however many symbols are followed.
     assert sum("the online store is down" in record.message for record in caplog.records) == 1
     assert sum("the online store is back" in record.message for record in caplog.records) == 1
 

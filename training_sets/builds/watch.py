@@ -19,6 +19,7 @@ from typing import Final
 from market.errors import Conflict, NotFound, StoreUnavailable
 from storage.database.dataset_records import DatasetRecord
 from storage.database.job_queue import STALLED_AFTER_S, QueuedJob
+from storage.outages import Outage
 from training_sets.builds.attempt import MOST_ATTEMPTS
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builds import BUILD_TASK, MOST_WAITING, QUEUE
@@ -52,11 +53,14 @@ class BuildWatch:
 
     def run(self) -> None:
         """Look every ``watch_s`` until ``stop``; while the database is away it waits."""
+        outage = Outage(_log, "watch over builds: the database", meanwhile=f"tried again every {self._watch_s:g} s")
         while not self._is_stopping.is_set():
             try:
                 self.look()
             except StoreUnavailable as error:
-                _log.warning("%s; retrying in %g s", error, self._watch_s)
+                outage.begin(error)
+            else:
+                outage.end()
             self._is_stopping.wait(self._watch_s)
 
     def stop(self) -> None:

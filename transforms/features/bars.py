@@ -93,7 +93,8 @@ def bb_width(bars: Any) -> float:
 def rsi_14(bars: Any) -> float:
     """Relative strength index of 14 periods over the last 270 closes.
 
-    Formula: 100 * gain / (gain + loss), Wilder averages of the rises and falls of the close; 50 when nothing moved
+    Formula: 100 * gain / (gain + loss) over the last 270 closes; gain = (13 * gain + rise) / 14, starting from the mean
+        of the first 14 rises, a fall being 0, and loss likewise of the falls; 50 when nothing moved
     NaN: one of the bars is missing.
     Source: Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib's seed.
     """
@@ -106,7 +107,7 @@ def rsi_14(bars: Any) -> float:
 def price_ema20_ratio(bars: Any) -> float:
     """Last close relative to its 20-period exponential average over the last 200 closes.
 
-    Formula: close(last) / ema_20, seeded with the mean of the first 20 closes
+    Formula: close(last) / ema_20 over the last 200 closes, seeded with the mean of the first 20
     NaN: one of the bars is missing.
     Source: TA-Lib's EMA.
     """

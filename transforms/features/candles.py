@@ -1,8 +1,9 @@
 """What shape the last three candles have: patterns of closed one-minute klines, 1.0 where they hold and 0.0 where not.
 
 Candle 0 is the oldest, 2 the newest. body = |close - open| / open, range = (high - low) / open, upper shadow = (high -
-max(open, close)) / open, lower shadow = (min(open, close) - low) / open. Thresholds are means over the three candles
-with a floor. A candle is green when close > open; "red" in a pattern means not green.
+max(open, close)) / open, lower shadow = (min(open, close) - low) / open; body0 is that of candle 0, upper and lower are
+its shadows. Means are over the three candles, BT = max(mean body, 1e-4). G0: candle 0 is green, close > open; "red" in
+a pattern means not green. doji1: candle_1_is_doji.
 """
 
 from __future__ import annotations

@@ -136,7 +136,8 @@ def order_flow_imbalance(quotes: Any, scale: Any) -> float:
     """Order-flow imbalance of the best level, summed over the window's book messages.
 
     Formula: sum(1[bid >= bid'] * bid_qty - 1[bid <= bid'] * bid_qty'
-        - 1[ask <= ask'] * ask_qty + 1[ask >= ask'] * ask_qty')
+        - 1[ask <= ask'] * ask_qty + 1[ask >= ask'] * ask_qty') over the book messages of the window; x' is x before the
+        message
     NaN: the book was unknown or had an empty side at any time in the window.
     Source: Cont, Kukanov, Stoikov (2014), The Price Impact of Order Book Events, eq. 1.
     """

@@ -1,7 +1,7 @@
 """What is held: features of the position, with the market's price where it states none.
 
-These alone have defaults, the same online and offline: no position, or no answer, is 0, and the current price is the
-entry price of nothing.
+Unlike all others they have defaults, the same online and offline: without a position, or without an answer, a value is
+0, and the entry price is the mid price.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ def relative_volume(candles: Any) -> float:
 def rsi_14(candles: Any) -> float:
     """Relative strength index of 14 periods over the last 270 closes.
 
-    Formula: 100 * gain / (gain + loss), Wilder averages of the rises and falls of the close; 50 when nothing moved
+    Formula: 100 * gain / (gain + loss) over the last 270 closes; gain = (13 * gain + rise) / 14, starting from the mean
+        of the first 14 rises, a fall being 0, and loss likewise of the falls; 50 when nothing moved
     NaN: one of the candles is missing.
     Source: Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib's seed.
     """
@@ -133,7 +134,7 @@ def rsi_14(candles: Any) -> float:
 def ema(candles: Any, period: int, scale: Any) -> float:
     """Exponential moving average of the close over the last 10 n candles.
 
-    Formula: ema += (close - ema) * 2 / (n + 1), seeded with the mean of the first n closes
+    Formula: over the last 10 n closes, ema is the mean of the first n of them, then ema += (close - ema) * 2 / (n + 1)
     NaN: one of the candles is missing.
     Source: TA-Lib's EMA.
     """
@@ -144,7 +145,7 @@ def ema(candles: Any, period: int, scale: Any) -> float:
 def price_ema21_ratio(candles: Any) -> float:
     """Last close relative to its 21-period exponential average.
 
-    Formula: close(last) / ema_21
+    Formula: close(last) / ema_21, over the last 210 closes
     NaN: one of the candles is missing.
     """
     return candles.close[-1] / exponential_average(candles.close, EMA_PERIOD)
@@ -154,7 +155,7 @@ def price_ema21_ratio(candles: Any) -> float:
 def macd_line(candles: Any, scale: Any) -> float:
     """Difference of the 12- and 26-period exponential averages, over the last 350 closes.
 
-    Formula: ema_12 - ema_26, both seeded to end on the same bar
+    Formula: ema_12 - ema_26 over the last 350 closes, seeded with the means of the 12 and the 26 closes up to the 26th
     NaN: one of the candles is missing.
     Source: TA-Lib's MACD.
     """
@@ -165,7 +166,7 @@ def macd_line(candles: Any, scale: Any) -> float:
 def macd_signal(candles: Any, scale: Any) -> float:
     """Nine-period exponential average of the MACD line.
 
-    Formula: ema_9 of macd_line, seeded with the mean of its first 9 values
+    Formula: ema_9 of macd_line from the 26th of the last 350 closes on, seeded with the mean of its first 9 values
     NaN: one of the candles is missing.
     Source: TA-Lib's MACD.
     """

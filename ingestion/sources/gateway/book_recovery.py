@@ -96,6 +96,8 @@ class BookRecovery:
         self._deliver = deliver
         self._patience_s = patience_s
         self._lost: dict[str, _Lost] = {}
+        self._told: set[str] = set()
+        """Why the exchange brought none, until a book is back: one reason is often that of hundreds of symbols."""
 
     @property
     def is_watching(self) -> bool:
@@ -113,6 +115,7 @@ class BookRecovery:
         if lost is None:
             return
         if replaces_book(change.type, change.u):
+            self._told.clear()
             lost.is_back.set()
             return
         if lost.changes and change.u != lost.changes[-1].u + 1:
@@ -149,31 +152,34 @@ class BookRecovery:
             if bringing.done():
                 bringing.result()
         except StoreUnavailable as error:
-            _log.warning("order book of %s: the exchange returned none: %s", symbol, error)
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                _log.warning("order book of %s: the exchange returned none: %s", symbol, error)
         finally:
             bringing.cancel()
             coming.cancel()
 
     async def _ask_exchange(self, symbol: str, lost: _Lost, order_books: OrderBooks) -> None:
         # Without a change no answer could be joined to what comes next.
-        await self._reach(symbol, lost, lambda: len(lost.changes) > 0)
+        await self._reach(lost, lambda: len(lost.changes) > 0)
         for _ in range(ANSWERS):
             answer = await order_books.order_book(symbol, depth_of(lost.topic))
             if lost.changes and answer.seq >= lost.changes[0].seq:
                 await self._join(symbol, lost, answer)
                 return
             await asyncio.sleep(ANSWER_PAUSE_S)
-        raise StoreUnavailable(f"order book of {symbol}: must be as new as its changes, was older {ANSWERS} times")
+        raise StoreUnavailable(f"its answer must be as new as the changes, was older {ANSWERS} times")
 
     async def _join(self, symbol: str, lost: _Lost, answer: BookAnswer) -> None:
         """Deliver the answer's snapshot once the changes have come as far."""
-        await self._reach(symbol, lost, lambda: is_joined(answer, lost.changes))
+        await self._reach(lost, lambda: is_joined(answer, lost.changes))
         body = snapshot_message(lost.topic, answer, lost.changes)
         self.delivered += 1
+        self._told.clear()
         _log.warning("order book of %s: taken from the exchange's answer at seq %d", symbol, answer.seq)
         await self._deliver(body, lost.recv_ns)
 
-    async def _reach(self, symbol: str, lost: _Lost, is_so: Callable[[], bool]) -> None:
+    async def _reach(self, lost: _Lost, is_so: Callable[[], bool]) -> None:
         """Wait until changes have made it so. Raises StoreUnavailable."""
         try:
             async with asyncio.timeout(REACHED_S):
@@ -181,9 +187,7 @@ class BookRecovery:
                     lost.has_changed.clear()
                     await lost.has_changed.wait()
         except TimeoutError as error:
-            raise StoreUnavailable(
-                f"order book of {symbol}: its changes must come within {REACHED_S:g} s, did not"
-            ) from error
+            raise StoreUnavailable(f"changes to join it to must come within {REACHED_S:g} s, did not") from error
 
 
 def is_joined(answer: BookAnswer, changes: Sequence[BookChange]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from api import checks
+from api.health import named
 from market.errors import StoreUnavailable
 from tests.health_stores import NOW, Away, Broken, Datasets, Empty, Hanging, Kept, NoWorkers, Served, ask
 from transforms.status import GAP, NO_DATA, OK, STALE, WARMUP
@@ -116,3 +117,8 @@ def test_upkeep_of_which_nothing_is_known_is_told_as_such(tmp_path: Path) -> Non
     document = ask(tmp_path, online=Empty(), metadata=Datasets())
     assert document["services"]["upkeep"] == "unknown"
     assert document["reasons"]["upkeep"] == "no process of the service has registered upkeep tasks yet"
+
+
+def test_the_troubles_of_many_symbols_are_the_first_few_and_how_many_more() -> None:
+    assert named(["A", "B"]) == "A, B"
+    assert named([f"S{at}" for at in range(500)]) == "S0, S1, S2, S3, S4 and 495 more"

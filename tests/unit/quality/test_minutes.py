@@ -128,6 +128,18 @@ def test_an_interruption_ends_the_silence_that_the_minute_before_told_of() -> No
     assert second.desynchronizations == 1
 
 
+def test_an_outage_that_is_marked_every_second_is_one_interruption_of_both_its_minutes() -> None:
+    marks = [start(at) for at in range(40, 75)]
+    first, second = judged(
+        in_order(books(range(10, 40)), *marks[:20]), in_order(*marks[20:], books([500], at_s=75, snapshot=True))
+    )
+    assert [told(minute)[0] for minute in (first, second)] == [
+        ("all", "interruption", "info", 29, 59),
+        ("all", "interruption", "info", 29, 74),
+    ]
+    assert (first.desynchronizations, second.desynchronizations) == (1, 1)
+
+
 def test_outliers_and_a_jump_of_the_clock_are_events_of_their_minute() -> None:
     wild = trades(60, at_s=60)
     wild["px"][30] = 200

@@ -20,11 +20,13 @@ def test_wrong_settings_are_all_told_and_nothing_after_them_is_looked_at() -> No
     assert not {"clock", "disk", "Redis"} & {each.subject for each in examine(fail)}
 
 
-def test_servers_that_do_not_answer_are_named_each(tmp_path: Path) -> None:
+def test_servers_that_do_not_answer_and_a_folder_that_cannot_be_written_are_named_each(tmp_path: Path) -> None:
     nobody = str(free_port())
+    (tmp_path / "file").touch()
     settings = load_settings(
         {
             "FEATURE_SERVICE_DATA_PATH": str(tmp_path),
+            "FEATURE_LOG_STORAGE_PATH": str(tmp_path / "file" / "features"),
             "REDIS_HOST": "127.0.0.1",
             "REDIS_PORT": nobody,
             "POSTGRES_HOST": "127.0.0.1",
@@ -34,7 +36,8 @@ def test_servers_that_do_not_answer_are_named_each(tmp_path: Path) -> None:
         },
         env_file=None,
     )
-    found = {each.subject: each for each in examine(lambda: settings)}
+    findings = list(examine(lambda: settings))
+    found = {each.subject: each for each in findings}
     assert {name: found[name].verdict for name in ("clock", "Redis", "PostgreSQL", "RabbitMQ")} == {
         "clock": "ok",
         "Redis": "wrong",
@@ -42,3 +45,5 @@ def test_servers_that_do_not_answer_are_named_each(tmp_path: Path) -> None:
         "RabbitMQ": "wrong",
     }
     assert all(found[name].remedy for name in ("Redis", "PostgreSQL", "RabbitMQ"))
+    unwritable = [each for each in findings if each.subject == "disk" and each.verdict == "wrong"]
+    assert [each.seen for each in unwritable] == [f"{tmp_path}/file/features: cannot be written: Not a directory"]

@@ -99,3 +99,19 @@ def test_a_traceback_shows_no_local_variable(log_format: LogFormat) -> None:
         logging.getLogger("a").exception("failed")
     assert "ValueError: 13" in stream.getvalue()
     assert "correct horse" not in stream.getvalue().replace('password = "correct horse"', "")
+
+
+def test_a_server_that_is_down_is_not_told_by_the_libraries_that_try_to_reach_it() -> None:
+    class ConnectorException(Exception):
+        """As procrastinate names its own."""
+
+    stream = io.StringIO()
+    configure_logging("json", "INFO", CLOCK, stream=stream)
+    logging.getLogger("psycopg.pool").warning("error connecting in 'pool-1'")
+    logging.getLogger("aiormq.connection").error("error when creating transport")
+    logging.getLogger("procrastinate.worker").error("listener error", exc_info=ConnectorException("gone"))
+    logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=ConnectorException("gone"))
+    logging.getLogger("alembic.runtime.migration").info("Context impl %s.", "PostgresqlImpl")
+    logging.getLogger("procrastinate.worker").error("a job failed", exc_info=ValueError("x"))
+    logging.getLogger("alembic.runtime.migration").info("Running upgrade")
+    assert [line["event"] for line in lines(stream)] == ["a job failed", "Running upgrade"]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 
 from market.clock import DAY_NS, SECOND_NS, to_datetime
 from market.errors import NotFound
@@ -100,6 +101,13 @@ def worker(heartbeat_s: int, **last_recv_s: int | None) -> IngestWorker:
 
 def found_of(*workers: IngestWorker) -> list[tuple[str, str, str | None]]:
     return told(worker_findings(workers, ["A", "B"], NOW, NOW_NS, LIMITS))
+
+
+@pytest.mark.parametrize(("rows", "mean_ms", "is_slow"), [(99, 200.0, False), (100, 200.0, True), (100, 60.0, False)])
+def test_slow_rows_are_found_once_there_are_enough_of_them(rows: int, mean_ms: float, is_slow: bool) -> None:  # noqa: FBT001  # a parameter
+    calm = worker(1, A=1, B=1)
+    slow = replace(calm, status={**calm.status, "computations_last_5min": {"count": rows, "mean_ms": mean_ms}})
+    assert found_of(slow) == ([("rows_slow", "w", None)] if is_slow else [])
 
 
 def test_workers_that_are_gone_and_symbols_that_nobody_hears_are_found() -> None:

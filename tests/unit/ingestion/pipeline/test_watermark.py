@@ -67,3 +67,10 @@ def test_a_stream_that_was_not_declared_is_waited_for_once_it_has_shown_itself()
 
 def test_without_streams_the_clock_alone_closes_rows() -> None:
     assert Watermark([]).advance(B) == B - GRACE_NS
+
+
+def test_an_earlier_message_after_a_later_one_takes_nothing_back() -> None:
+    watermark = Watermark(["book"])
+    watermark.show("book", B - 3 * SECOND_NS, now_ns=B)
+    watermark.show("book", B - 5 * SECOND_NS, now_ns=B)
+    assert watermark.shown_ns() == watermark.advance(B, waiting=["book"]) == B - 3 * SECOND_NS

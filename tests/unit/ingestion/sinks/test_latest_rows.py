@@ -107,3 +107,26 @@ def test_what_the_sink_raises_is_raised_by_the_next_write_and_closing_still_clos
     latest.close()
     assert sink.is_closed
     assert sink.written == []
+
+
+def test_what_is_done_with_written_rows_fails_as_the_sink_does() -> None:
+    sink = SlowSink()
+
+    def refuse(_served: Sequence[ServedRows]) -> None:
+        raise Conflict("the disk is full")
+
+    rows = LatestRows(sink, on_written=refuse)
+    sink.let(10)
+    rows.write([served("BTCUSDT", 1)])
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+
+    def fails() -> bool:
+        try:
+            rows.write([served("BTCUSDT", 2)])
+        except Conflict:
+            return True
+        return False
+
+    eventually(fails)
+    rows.close()
+    assert sink.written == [[("BTCUSDT", 1)]]

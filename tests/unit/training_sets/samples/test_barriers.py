@@ -169,3 +169,10 @@ def test_an_unknown_price_on_the_path_hides_only_what_comes_after_it() -> None:
     path = {0: 100.0, 1: 120.0, 2: NAN, 3: 100.0, 4: 100.0}
     assert labels_of(path, [0], target) == [1.0]
     assert math.isnan(labels_of({**path, 1: 100.0}, [0], target)[0])
+
+
+def test_a_trade_that_ends_where_it_began_was_wrong() -> None:
+    series = PriceSeries("mid_price", 0, SECOND_NS, np.array([100.0, 100.5, 100.0]))
+    at_ns = np.zeros(2, np.int64)
+    target = MetaLabelTarget(2 * SECOND_NS, upper=0.01, lower=0.01)
+    assert first_touches(at_ns, at_ns, series, target, np.array([1.0, -1.0])).labels.tolist() == [0.0, 0.0]

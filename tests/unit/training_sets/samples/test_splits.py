@@ -157,6 +157,15 @@ def test_a_label_that_ends_on_the_first_moment_of_the_next_period_is_purged() ->
     assert assigned.period.tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize(("reach_ns", "overlaps"), [(SECOND_NS - 1, False), (SECOND_NS, True)])
+def test_a_label_that_was_not_purged_and_ends_on_that_moment_overlaps(reach_ns: int, overlaps: bool) -> None:  # noqa: FBT001  # a parameter
+    fold = Fold(None, (Period("train", 0, 10 * SECOND_NS), Period("validation", 10 * SECOND_NS, 20 * SECOND_NS)))
+    rules, times = SplitRules(reach_ns, purge=False), np.arange(20, dtype=np.int64) * SECOND_NS
+    tally = FoldTally(fold, rules)
+    tally.add(times, assign_rows(times, fold, rules))
+    assert [split["overlaps_next"] for split in tally.document()] == [overlaps, False]
+
+
 def test_an_embargo_drops_the_first_rows_of_later_periods_only() -> None:
     fold = Fold(None, (Period("train", 0, 10 * SECOND_NS), Period("validation", 10 * SECOND_NS, 20 * SECOND_NS)))
     assigned = assign_rows(
@@ -179,8 +188,9 @@ def test_a_row_of_a_tested_group_whose_model_acts_after_the_group_is_over_is_pur
     [_, fold, _] = make_folds(PurgedCombinations(0, 30 * SECOND_NS, groups=3, test_groups=1))
     times = np.arange(30, dtype=np.int64) * SECOND_NS
     decisions = times + np.where(times == 18 * SECOND_NS, 5 * SECOND_NS, 10_000_000)
+    decisions[[16, 17]] = 20 * SECOND_NS - 1, 20 * SECOND_NS
     assigned = assign_rows(times, fold, SplitRules(2 * SECOND_NS), decisions_ns=decisions)
-    assert np.flatnonzero(assigned.is_purged).tolist() == [8, 9, 18, 20, 21]
+    assert np.flatnonzero(assigned.is_purged).tolist() == [8, 9, 17, 18, 20, 21]
 
 
 @pytest.mark.parametrize("number", [None, 3])
