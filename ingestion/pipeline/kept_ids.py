@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -62,7 +63,7 @@ class KeptIds:
         if not self._waiting.keys().isdisjoint(names):
             return True
         texts = [name.encode() for name in names]
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        ends = np.array(list(accumulate(map(len, texts))), np.int64)
         if _keeps_any(b"".join(texts), ends, self._past, self._ring, self._table):
             return True
         self._note_unknown(names)

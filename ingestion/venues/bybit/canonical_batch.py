@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -69,8 +70,7 @@ class CanonicalBatches:
         if len(topics) != len(self._topics):
             self._know(topics)
         text = b"".join(bodies)
-        ends = np.zeros(len(bodies) + 1, np.int64)
-        np.cumsum([len(body) for body in bodies], out=ends[1:])
+        ends = np.array(list(accumulate(map(len, bodies), initial=0)), np.int64)
         if len(text) // _SHORTEST_LEVEL >= len(self._words):
             self._hold(len(text) // _SHORTEST_LEVEL + 1)
         rows = np.empty((len(bodies), COLUMNS), np.int64)
