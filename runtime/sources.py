@@ -28,8 +28,7 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.venues.bybit.rest import REST_URLS, BybitRest
 from ingestion.venues.bybit.stream import PUBLIC_URLS, BybitSource
 from ingestion.venues.bybit.venue import BYBIT
-from ingestion.worker.steady_clock import SteadyClock
-from ingestion.worker.worker import WorkerClock
+from ingestion.worker.steady_clock import SteadyClock, WorkerClock
 from market.clock import DAY_NS, Clock
 from market.errors import Conflict, InvalidSettings
 from runtime.backfilling import exchange_history

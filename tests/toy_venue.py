@@ -11,6 +11,7 @@ tests: ``tests/integration/test_adding_a_venue.py`` puts it into a copy of the t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Final, Literal
 
@@ -80,6 +81,9 @@ class ToyDecoder:
         self.compiled = self.typed = 0
         self._scales = Scales(instruments)
         self._own = OwnMessages(self._scales, self.decode)
+
+    def read_batch(self, bodies: Sequence[bytes]) -> None:
+        """Nothing is compiled."""
 
     def decode(self, body: bytes) -> DecodedMessage | None:
         """The records of a message. Raises MalformedMessage, UnknownTopic, ScaleExceeded."""

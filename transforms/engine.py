@@ -66,6 +66,7 @@ class Engine:
             quantity_scale=10.0**instrument.quantity_exponent,
             tile_ns=grid_ns,
         )
+        self._next_end_ns = self._state["next_end_ns"]  # a view, which is asked with each message
         # Records of tiles that have not ended: in order, and those that arrived since.
         self._waiting = empty_events()
         self._arrived: list[Events] = []
@@ -84,7 +85,7 @@ class Engine:
 
         At first the whole second that the history begins in.
         """
-        next_end_ns = int(self._state["next_end_ns"][0])
+        next_end_ns = int(self._next_end_ns[0])
         return None if next_end_ns == NOT_STARTED else next_end_ns - self.grid_ns
 
     @property
@@ -144,19 +145,21 @@ class Engine:
         self._state["scale"]["px"] = 10.0**instrument.price_exponent
         self._state["scale"]["qty"] = 10.0**instrument.quantity_exponent
 
-    def feed(self, records: Events) -> None:
+    def feed(self, records: Events, *, from_ns: int | None = None) -> None:
         """Take records in tape order; they wait until the tile that they fall in ends.
 
-        They are not copied: the array must not be changed afterwards.
+        They are not copied: the array must not be changed afterwards. from_ns: the earliest ``recv_ns``, if known.
 
         Raises CorruptStore when a record is older than what is closed: ingest raises such a stamp.
         """
         if len(records) == 0:
             return
-        if self.closed_ns is None:
+        closed_ns = self.closed_ns
+        if closed_ns is None:
             self.kernel.begin(self._for_kernel(self._state), int(records["recv_ns"][0]))
-        closed_ns, first_ns = self.closed_ns, earliest_ns(records)
-        assert closed_ns is not None, "it has begun"
+            closed_ns = self.closed_ns
+            assert closed_ns is not None, "it has begun"
+        first_ns = earliest_ns(records) if from_ns is None else from_ns
         if first_ns < closed_ns:
             raise CorruptStore(
                 f"{self.instrument.symbol} recv_ns: must not be before {closed_ns}, up to which rows are closed, "
@@ -229,7 +232,7 @@ class Engine:
         state = np.frombuffer(checkpoint, STATE, count=1).copy()
         if state["tile_ns"][0] != self.grid_ns:
             raise CorruptStore(f"checkpoint: must be of a row grid of {self.grid_ns} ns, was {state['tile_ns'][0]}")
-        self._state = state
+        self._state, self._next_end_ns = state, state["next_end_ns"]
         self._waiting = np.frombuffer(checkpoint, EVENT, offset=STATE.itemsize).copy()
         self._arrived = []
 

@@ -42,6 +42,11 @@ class DecodedMessage(NamedTuple):
     book: BookPlace | None = None
     """The position of an order book message in its stream; None for every other kind."""
 
+    @property
+    def fields(self) -> list[tuple[int, int]]:
+        """Field and value of each record."""
+        return list(zip(self.records["field"].tolist(), self.records["px"].tolist(), strict=True))
+
     def stamped(self, recv_ns: int, seq: int) -> Events:
         """The records, with the place on the tape that the message has."""
         self.records["recv_ns"] = recv_ns

@@ -175,6 +175,21 @@ class BookStream:
             return Judgement(is_taken=True, mark=GAP, reason=reason)
         return TAKEN
 
+    def take_next(self, update_id: int, seq: int | None, *, depth: int, event_ns: int, recv_ns: int) -> bool:
+        """Whether ``judge`` would take a message of one update without a mark, as the next of a known book; notes it.
+
+        False says nothing of a message, and changes nothing.
+        """
+        last = self._last
+        if last is None or not self.is_valid or depth != self._depth or update_id != last.place.last_id + 1:
+            return False
+        last_seq = last.place.seq
+        if seq is not None and event_ns <= last.event_ns and (last_seq is None or seq < last_seq):
+            return False
+        self._last = self._whole = _Heard(BookPlace(update_id, update_id, depth, replaces=False, seq=seq), event_ns)
+        self._heard_ns = recv_ns
+        return True
+
     def note(self, message: DecodedMessage, recv_ns: int) -> None:
         """The message is on the tape."""
         judged, self._judged = self._judged, None

@@ -50,9 +50,9 @@ class ClosedRows:
         """The newest rows at whole seconds, at most ROWS_REMEMBERED of them, oldest first."""
         return list(self._remembered)
 
-    def add_message(self, stamp_ns: int) -> None:
-        """A message was taken that is in no row yet."""
-        self._unserved_ns.append(stamp_ns)
+    def add_messages(self, *stamps_ns: int) -> None:
+        """Messages were taken that are in no row yet."""
+        self._unserved_ns += stamps_ns
 
     def lacks_message_before(self, tick_ns: int) -> bool:
         """Whether a message before the tick is in no row yet."""

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -48,13 +50,24 @@ class KeptIds:
         """The seq that the id was last kept with; None for one that is not kept."""
         if (waiting := self._waiting.get(name)) is not None:
             return waiting
+        if name in self._unknown:
+            return None
         seq: int = _seq_of(name.encode(), self._past, self._ring, self._table)
         if seq >= 0:
             return seq
-        if len(self._unknown) >= self._most_waiting:
-            self._unknown.clear()
-        self._unknown.add(name)
+        self._note_unknown((name,))
         return None
+
+    def keeps_any(self, names: Sequence[str]) -> bool:
+        """Whether any of the ids is kept."""
+        if not self._waiting.keys().isdisjoint(names):
+            return True
+        texts = [name.encode() for name in names]
+        ends = np.array(list(accumulate(map(len, texts))), np.int64)
+        if _keeps_any(b"".join(texts), ends, self._past, self._ring, self._table):
+            return True
+        self._note_unknown(names)
+        return False
 
     def keep(self, name: str, seq: int, recv_ns: int = 0) -> None:
         """Keep an id as the newest; of one that is kept already the seq alone changes. seq: 0 to LARGEST_SEQ."""
@@ -96,6 +109,11 @@ class KeptIds:
         self._past = 0
         self._waiting, self._waiting_recv_ns, self._unknown = {}, [], set()
         self._hold(np.concatenate([rows, ended]), max(_FEWEST, len(rows)))
+
+    def _note_unknown(self, names: Sequence[str]) -> None:
+        if len(self._unknown) >= self._most_waiting:
+            self._unknown.clear()
+        self._unknown.update(names)
 
     def _pack(self) -> None:
         """Move what waits into the ring, and let what is kept no longer go."""
@@ -193,9 +211,9 @@ def _leave(place: int, ring: Any, table: Any) -> None:
 
 
 @jit_inside
-def _kept_place(name: Any, past: int, ring: Any, table: Any) -> int:
+def _kept_place(names: Any, begin: int, end: int, past: int, ring: Any, table: Any) -> int:
     """Where in the ring an id is; -1 where it is not, or is one of the oldest that are past."""
-    low, high = _hash(name, 0, len(name))
+    low, high = _hash(names, begin, end)
     place = _place(low, high, ring, table)
     capacity = len(ring) - 1
     if place < 0 or (place - ring[capacity, 0]) % capacity < past:
@@ -205,14 +223,24 @@ def _kept_place(name: Any, past: int, ring: Any, table: Any) -> int:
 
 @jit_alone
 def _seq_of(name: Any, past: int, ring: Any, table: Any) -> int:
-    place = _kept_place(name, past, ring, table)
+    place = _kept_place(name, 0, len(name), past, ring, table)
     return -1 if place < 0 else int(ring[place, _HIGH_AND_SEQ] & LARGEST_SEQ)
+
+
+@jit_alone
+def _keeps_any(names: Any, ends: Any, past: int, ring: Any, table: Any) -> bool:
+    begin = 0
+    for at in range(len(ends)):
+        if _kept_place(names, begin, ends[at], past, ring, table) >= 0:
+            return True
+        begin = ends[at]
+    return False
 
 
 @jit_alone
 def _set_seq(name: Any, seq: int, past: int, ring: Any, table: Any) -> bool:
     """Whether the id is kept, now with this seq."""
-    place = _kept_place(name, past, ring, table)
+    place = _kept_place(name, 0, len(name), past, ring, table)
     if place >= 0:
         ring[place, _HIGH_AND_SEQ] = ring[place, _HIGH_AND_SEQ] >> 48 << 48 | seq
     return place >= 0

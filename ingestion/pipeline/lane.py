@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ingestion.decoding.decoded import DecodedMessage
@@ -19,7 +19,7 @@ from ingestion.pipeline.past_books import PastBooks
 from ingestion.pipeline.silence import Silence
 from ingestion.venues.decoders import Decoders
 from market.clock import SECOND_NS, floor_to
-from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, TRADE
+from market.events import CONTROL, GAP, HISTORY, KIND_COUNT, KIND_NAMES, ORDERBOOK, START, TICKER, TRADE, Events
 from market.instruments import Instrument
 from storage.checkpoints import Checkpoint
 from storage.tape import Frame, Hole, TapeWriter
@@ -52,15 +52,15 @@ class Lane:
         self.trace_id: str | None = None  # of the last message that had one
         self.engine = engine
         """Computes the rows; another version's after ``change_engine``."""
-        self._tape = tape
+        self.tape = tape
         self._decoders = decoders
         self._on_gap = on_gap
         self._reads_book = reads_book(engine.kernel.feature_set)
-        self._has_book_messages = False
+        self.has_book_messages = False
         self.follower: Follower | None = None
         """The engine of another version that takes the same records."""
         self._last_frame: tuple[int, int] | None = None  # seq and recv_ns of the last one that the engine has taken
-        self._memory = LaneMemory()
+        self.memory = LaneMemory()
         self.ticker = MergedTicker()
         self.closed = ClosedRows()
         self.losses = BookLosses(engine)
@@ -82,7 +82,7 @@ class Lane:
     @property
     def needs_snapshot(self) -> bool:
         """Whether the order book is not known although changes of it arrive."""
-        is_wanted = self._reads_book and self.closed.last_row_ns is not None and self._has_book_messages
+        is_wanted = self._reads_book and self.closed.last_row_ns is not None and self.has_book_messages
         return is_wanted and self.engine.book_validity != VALID
 
     def resume(
@@ -102,7 +102,7 @@ class Lane:
             if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, last_ns) or not memory:
                 return None
             self.engine.restore(checkpoint.state)
-            self._memory = memory
+            self.memory = memory
             self._last_frame = checkpoint.seq, last_ns
         hole: Hole | None = None
         for frame in frames:
@@ -115,7 +115,7 @@ class Lane:
             hole = None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
-            self._note(decoded, frame.seq, frame.recv_ns)
+            self.memory.note(decoded, frame.seq, frame.recv_ns)
             if decoded.kind < KIND_COUNT:
                 self.engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             last_ns = frame.recv_ns
@@ -137,7 +137,7 @@ class Lane:
 
     def mark_restart(self, recv_ns: int) -> None:
         """Write on the tape that what came since its end, or since the last row, until now may have been missed."""
-        until_ns = self._stamp_ns(range(KIND_COUNT), recv_ns)
+        until_ns = self.memory.stamp_ns(range(KIND_COUNT), recv_ns, self.engine.closed_ns)
         since_ns = max(self.last_recv_ns or until_ns, self.engine.closed_ns or 0)
         is_book_known = self.engine.book_validity == VALID
         for mark in absence_marks(since_ns, until_ns, grid_ns=self.engine.grid_ns, is_book_known=is_book_known):
@@ -150,63 +150,70 @@ class Lane:
         and counted. One that the tape holds already is counted and goes no further, nor does one of another order book
         stream; of a message with trades that the tape holds, the others are taken.
         """
-        if (known_seq := self._memory.seen.seq_of(message)) is not None:
+        seen = self.memory.seen
+        is_new = seen.is_new(message.event_id, message.trade_ids)
+        if not is_new and (known_seq := seen.seq_of(message)) is not None:
             self.arrivals.note_repeated(message.kind, recv_ns)
             return known_seq
-        stamped_ns = self._stamp_ns(kinds_changed(message), recv_ns)
-        if repeated := self._memory.seen.repeated_trades(message):
+        stamped_ns = self.memory.stamp_ns(kinds_changed(message), recv_ns, self.engine.closed_ns)
+        if not is_new:
+            repeated = seen.repeated_trades(message)
             self.arrivals.note_repeated(TRADE, recv_ns, len(repeated))
             body = part_message(body, repeated, symbol=message.symbol)
             part = self._decoders.decode(body, stamped_ns)
             assert part is not None
             message = part
         if message.kind == ORDERBOOK:
-            judged = self._memory.book.judge(message, stamped_ns)
+            judged = self.memory.book.judge(message, stamped_ns)
             if judged.mark is not None:
                 self._lose(judged.mark, kind=ORDERBOOK, recv_ns=stamped_ns, reason=judged.reason)
             if not judged.is_taken:
                 self.ignored += 1
                 return self.last_seq
         self.arrivals.note(message.kind, recv_ns, stamped_ns)
-        seq = self._tape.append(stamped_ns, body)
+        seq = self.tape.append(stamped_ns, body)
         self.messages += message.kind not in OWN_KINDS
         self.last_recv_ns = stamped_ns
         self.trace_id = message.trace_id or self.trace_id
-        self._has_book_messages |= message.kind == ORDERBOOK
+        self.has_book_messages |= message.kind == ORDERBOOK
         self.lost += message.kind == CONTROL and int(message.records["field"][0]) != HISTORY
-        was_valid = self._memory.book.is_valid
+        was_valid = self.memory.book.is_valid
         self._feed(message, stamped_ns, seq)
-        if message.kind == ORDERBOOK and self._memory.book.is_valid != was_valid:
-            self.losses.tell(self._memory.book, stamped_ns)
+        if message.kind == ORDERBOOK and self.memory.book.is_valid != was_valid:
+            self.losses.tell(self.memory.book, stamped_ns)
         if message.kind == TICKER and (known := self.ticker.due(stamped_ns)):
             self._log(restated_message(known, self.engine.instrument, event_ns=stamped_ns), stamped_ns)
         return seq
+
+    def take_block(self, frames: memoryview, sizes: Sequence[int], stamps_ns: Sequence[int], records: Events) -> None:
+        """Append the frames of messages that a ``LaneRun`` took, then compute with their records, which are stamped."""
+        self.tape.append_block(frames, sizes, stamps_ns)
+        self.messages += len(sizes)
+        self.last_recv_ns = stamps_ns[-1]
+        self.closed.add_messages(*stamps_ns)
+        self._compute_with(records, self.last_seq, stamps_ns[-1], from_ns=min(stamps_ns))
 
     def lose(self, kind: int, *, recv_ns: int, reason: str) -> int:
         """A message of the kind could not be used, or some were missed: what they would have changed is unknown.
 
         It is marked on the tape, an order book's once after each message of it; returns the seq of the mark.
         """
-        if kind != ORDERBOOK or not self._memory.book.is_lost:
-            stamped_ns = self._stamp_ns((kind,), recv_ns)
+        if kind != ORDERBOOK or not self.memory.book.is_lost:
+            stamped_ns = self.memory.stamp_ns((kind,), recv_ns, self.engine.closed_ns)
             self._lose(GAP if kind == ORDERBOOK else START, kind=kind, recv_ns=stamped_ns, reason=reason)
         return self.last_seq
-
-    def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once the message with this seq is on the disk; see ``TapeWriter.when_durable``."""
-        self._tape.when_durable(seq, callback)
 
     def durability(self) -> Callable[[float], bool]:
         """A function that waits up to so many seconds for everything taken so far to be on the disk, and says whether.
 
         It may be called in another thread; it raises StoreUnavailable when the tape has failed.
         """
-        return partial(self._tape.wait_durable, self.last_seq)
+        return partial(self.tape.wait_durable, self.last_seq)
 
     @property
     def last_seq(self) -> int:
         """On the tape, durable or not; 0 before the first."""
-        return self._tape.next_seq - 1
+        return self.tape.next_seq - 1
 
     def checkpoint(self) -> Checkpoint | None:
         """The state after the last message; None before the first. Of use once the tape is durable up to there.
@@ -215,8 +222,8 @@ class Lane:
         """
         if self._last_frame is None or self._last_frame[0] != self.last_seq:
             return None
-        engine, memory = self.engine, self._memory.packed()
-        return Checkpoint(*self._last_frame, engine.identity, engine.checkpoint(), memory, self._tape.place)
+        engine, memory = self.engine, self.memory.packed()
+        return Checkpoint(*self._last_frame, engine.identity, engine.checkpoint(), memory, self.tape.place)
 
     def compute(self, watermark_ns: int) -> FeatureRows:
         """Close the rows up to the watermark: those at whole seconds, and the newest tick when a message is in it.
@@ -245,36 +252,19 @@ class Lane:
         self.arrivals.tell(self._log, self.engine.instrument.symbol, last_ns)
 
     def close(self) -> None:
-        self._tape.close()
+        self.tape.close()
 
     def _lose(self, field: int, *, kind: int, recv_ns: int, reason: str) -> None:
-        symbol, was_valid = self.engine.instrument.symbol, self._memory.book.is_valid
+        symbol, was_valid = self.engine.instrument.symbol, self.memory.book.is_valid
         self.lost += 1
         if field == START or was_valid:
             _log.warning("%s %s: %s", symbol, KIND_NAMES[kind], reason)
-        self._memory.last_stamp_ns[kind] = recv_ns
+        self.memory.last_stamp_ns[kind] = recv_ns
         self._log_control(field, recv_ns=recv_ns, reason=reason, kind=kind)
         if field == GAP and was_valid:
             self.losses.mark(recv_ns)
             if self._reads_book:
                 self._on_gap(symbol)
-
-    def _note(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
-        self._memory.seen.remember(message, seq, recv_ns)
-        self._memory.last_stamp_ns[message.kind] = max(recv_ns, self._memory.last_stamp_ns.get(message.kind, recv_ns))
-        if message.kind == ORDERBOOK:
-            self._memory.book.note(message, recv_ns)
-        elif message.kind == CONTROL and message.records["field"][0] == GAP:
-            is_a_message = message.records["px"][0] == ORDERBOOK  # else the engine has given it up
-            self._memory.book.lose(is_a_message=is_a_message)
-
-    def _stamp_ns(self, kinds: Iterable[int], recv_ns: int) -> int:
-        """``recv_ns``, not before what is closed nor before the last message of any of the kinds."""
-        stamp_ns = max(recv_ns, self.engine.closed_ns or recv_ns)
-        last_stamp_ns = self._memory.last_stamp_ns
-        for kind in kinds:
-            stamp_ns = max(stamp_ns, last_stamp_ns.get(kind, stamp_ns))
-        return stamp_ns
 
     def _log_control(self, field: int, *, recv_ns: int, reason: str, kind: int = CONTROL) -> None:
         symbol = self.engine.instrument.symbol
@@ -284,17 +274,21 @@ class Lane:
         """Write what the service itself says, and compute with it."""
         decoded = self._decoders.decode(body, recv_ns)
         assert decoded is not None
-        self._feed(decoded, recv_ns, self._tape.append(recv_ns, body))
+        self._feed(decoded, recv_ns, self.tape.append(recv_ns, body))
 
     def _feed(self, message: DecodedMessage, recv_ns: int, seq: int) -> None:
         """Let the engine have what is on the tape; the next tick after it has a row."""
         records = message.stamped(recv_ns, seq)
-        self._note(message, seq, recv_ns)
+        self.memory.note(message, seq, recv_ns)
         if message.kind in (TICKER, CONTROL):
             self.ticker.note(records)
         if message.kind < KIND_COUNT:
-            self.closed.add_message(recv_ns)
-            self.engine.feed(records)
-            if (follower := self.follower) is not None:  # another thread may end it
-                follower.take(records)
+            self.closed.add_messages(recv_ns)
+        self._compute_with(records if message.kind < KIND_COUNT else records[:0], seq, recv_ns, from_ns=recv_ns)
+
+    def _compute_with(self, records: Events, seq: int, recv_ns: int, *, from_ns: int) -> None:
+        """Feed the records of messages up to ``seq``, received at ``recv_ns``, the earliest of them at ``from_ns``."""
+        self.engine.feed(records, from_ns=from_ns)
+        if (follower := self.follower) is not None:  # another thread may end it
+            follower.take(records)
         self._last_frame = seq, recv_ns

@@ -92,7 +92,8 @@ class Lanes:
         self._rules = rules
         self._disk = TapeDisk(rules.raw_folder, sync_ms=rules.sync_ms)
         self._serve = serve
-        self._unscaled: set[str] = set()
+        self.unscaled: set[str] = set()
+        """Symbols whose lane waits for its scale."""
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:
         """Continue where the symbol's tape ended, before its first message; False if it has none."""
@@ -105,21 +106,21 @@ class Lanes:
 
     def pin(self, symbol: str, lane: Lane) -> None:
         """Give a lane its scale once there is one: an empty order book, with which a market opens, needs none."""
-        if symbol not in self._unscaled:
+        if symbol not in self.unscaled:
             return
         instrument = self._instruments.get(symbol)
         if instrument is not None:
             lane.pin(instrument)
-            self._unscaled.discard(symbol)
+            self.unscaled.discard(symbol)
 
     def close(self, stack: ExitStack) -> None:
         """Let ``stack`` close every lane and save its checkpoint, each whatever the others do."""
         for symbol, lane in self.by_symbol.items():
             stack.callback(lane.close)
-            if self._rules.history is not None or symbol in self._unscaled:
+            if self._rules.history is not None or symbol in self.unscaled:
                 continue
             if (checkpoint := lane.checkpoint()) is not None:
-                lane.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
+                lane.tape.when_durable(checkpoint.seq, partial(self._save_checkpoint, symbol, checkpoint))
         # Called in the reverse order: each lane tells what it has counted, then all tapes end together.
         stack.callback(self._disk.close)
         for lane in self.by_symbol.values():
@@ -152,7 +153,7 @@ class Lanes:
             self.change.join(lane, is_new=tape.last_recv_ns is None)
         self.by_symbol[symbol] = lane
         if pinned is None:
-            self._unscaled.add(symbol)
+            self.unscaled.add(symbol)
         return lane
 
     def _pinned_by_tape(self, symbol: str) -> Instrument | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
+from ingestion.pipeline.batches import Batches
 from ingestion.pipeline.change import EngineChange, said
 from ingestion.pipeline.counters import Counters
 from ingestion.pipeline.dead_letter import DeadLetter
@@ -64,13 +65,9 @@ class Pipeline:
         before: VersionBefore | None = None,
         parquet: Place | None = None,
     ) -> None:
-        """grid_ns: the row grid. tape_sync_ms: how long a message may wait to become durable.
+        """symbols: those to take, None is all. withhold: what becomes of rows before anybody gets them.
 
-        tape_segment_ns: how long a segment of the tape is. market: of every message. symbols: those to take, None is
-            all. history: what a symbol continues from, in addition to its tape; without it a checkpoint is saved at
-            the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol before its
-            tape is opened; raises what forbids it. withhold: what becomes of rows before anybody gets them. before: the
-            version that was served before this one, if any was. parquet: where raw Parquet is, None is the raw folder.
+        From grid_ns to market, and from history on but for it: see ``LaneRules``.
         """
         self.counters = Counters()
         own = instruments if symbols is None else OwnInstruments(instruments, symbols)
@@ -85,6 +82,7 @@ class Pipeline:
         self._symbols = None if symbols is None else frozenset(symbols)
         self._withhold = withhold
         self._rejections = Rejections(dead_letter, self._lanes, self.decoders, self._symbols)
+        self._batches = Batches(self.decoders, self._lanes, self.counters, self.handle)
 
     @property
     def lanes(self) -> Mapping[str, Lane]:
@@ -115,7 +113,6 @@ class Pipeline:
 
     @property
     def first_rejection(self) -> str | None:
-        """Why the first unusable message was unusable."""
         return self._rejections.first
 
     @property
@@ -171,12 +168,19 @@ class Pipeline:
                 return  # nothing is known of the symbol that could be missing
             lane = self.lanes.get(decoded.symbol) or self._lanes.open(decoded.symbol, message.recv_ns)
         self._lanes.pin(decoded.symbol, lane)
-        if decoded.kind == TICKER and (objection := lane.ticker.objection(decoded.records, message.recv_ns)):
+        if decoded.kind == TICKER and (objection := lane.ticker.objection(decoded.fields, message.recv_ns)):
             self._refuse(message, objection, on_durable)
             return
         seq = lane.take(decoded, message.body, recv_ns=message.recv_ns)
         if on_durable is not None:
-            lane.when_durable(seq, on_durable)
+            lane.tape.when_durable(seq, on_durable)
+
+    def handle_many(
+        self, messages: Sequence[TimedMessage], *, on_durable: Sequence[Callable[[], object] | None] = ()
+    ) -> None:
+        """Take messages in order, as ``handle`` does one after the other. on_durable: of each of them, or none."""
+        if messages:
+            self._batches.take(messages, on_durable or [None] * len(messages))
 
     def _refuse(self, message: TimedMessage, error: RejectedMessage, on_durable: Callable[[], object] | None) -> None:
         name = type(error).__name__
@@ -190,8 +194,9 @@ class Pipeline:
     def reject_line(self, line: RejectedLine, *, recv_ns: int) -> None:
         """Keep a recording's line that states no message; ``recv_ns`` is the time of the message before it."""
         self.counters.messages += 1
-        reason = f"line {line.line_number}: {line.reason}"
-        self.reject(line.body, recv_ns=recv_ns, reason=reason, error=type(line).__name__)
+        self.reject(
+            line.body, recv_ns=recv_ns, reason=f"line {line.line_number}: {line.reason}", error=type(line).__name__
+        )
 
     def reject_stamp(self, body: bytes, *, recv_ns: int, stamp_ns: int) -> None:
         """Keep a message whose receive time is none: it would set its symbol's time to it for good."""

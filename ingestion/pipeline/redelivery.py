@@ -8,6 +8,7 @@ over a ``u`` that it has seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ingestion.decoding.decoded import DecodedMessage
@@ -44,6 +45,15 @@ class SeenMessages:
         self._trades = KeptIds(has_times=True, waiting=waiting)
         self._newest_ns = 0
 
+    def is_new(self, event_id: str | None, trade_ids: Sequence[str | None]) -> bool:
+        """Whether the tape holds neither a message nor any of its trades, none of which it states twice."""
+        if event_id is not None and self._events.seq_of(event_id) is not None:
+            return False
+        if len(trade_ids) == 1:
+            return trade_ids[0] is None or self._trades.seq_of(trade_ids[0]) is None
+        named = [trade_id for trade_id in trade_ids if trade_id is not None]
+        return not named or (len(set(named)) == len(named) and not self._trades.keeps_any(named))
+
     def seq_of(self, message: DecodedMessage) -> int | None:
         """Where the tape holds the message already, each of its trades where it has any, or None."""
         if message.event_id is not None and (seq := self._events.seq_of(message.event_id)) is not None:
@@ -70,14 +80,18 @@ class SeenMessages:
 
     def remember(self, message: DecodedMessage, seq: int, recv_ns: int) -> None:
         """The message is on the tape at ``seq``, received at ``recv_ns``."""
-        if message.event_id is not None:
-            self._events.keep(message.event_id, seq)
+        self.keep(message.event_id, message.trade_ids, seq, recv_ns)
+
+    def keep(self, event_id: str | None, trade_ids: Sequence[str | None], seq: int, recv_ns: int) -> None:
+        """``remember`` for a message of that id with these trades."""
+        if event_id is not None:
+            self._events.keep(event_id, seq)
             if (excess := len(self._events) - self._window) > 0:
                 self._events.forget(excess)
-        if not message.trade_ids:
+        if not trade_ids:
             return
         self._newest_ns = max(self._newest_ns, recv_ns)
-        for trade_id in message.trade_ids:
+        for trade_id in trade_ids:
             if trade_id is not None:
                 self._trades.keep(trade_id, seq, recv_ns)
         if (excess := len(self._trades) - self._window) > 0:

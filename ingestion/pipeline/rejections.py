@@ -73,7 +73,7 @@ class Rejections:
         if lane is None:
             self._dead_letter.when_durable(on_durable)
         else:
-            self._dead_letter.when_durable(partial(lane.when_durable, lane.last_seq, on_durable))
+            self._dead_letter.when_durable(partial(lane.tape.when_durable, lane.last_seq, on_durable))
 
     def is_foreign(self, body: bytes) -> bool:
         """Whether a message that could not be decoded is of a symbol that the pipeline was not given."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 
 from ingestion.decoding.decoded import DecodedMessage
@@ -59,7 +60,14 @@ class Decoders:
 
     def of(self, recv_ns: int) -> MessageDecoder:
         """The decoder of what was received then."""
-        return self._decoders[bisect_right(self._from_ns, recv_ns) - 1]
+        # The last one reads nearly everything.
+        at = -1 if recv_ns >= self._from_ns[-1] else bisect_right(self._from_ns, recv_ns) - 1
+        return self._decoders[at]
+
+    def of_all(self, recv_ns: Sequence[int]) -> MessageDecoder | None:
+        """The decoder of what was received at all of these times; None where it is not one."""
+        first, last = self.of(min(recv_ns)), self.of(max(recv_ns))
+        return first if first is last else None
 
     @property
     def compiled(self) -> int:

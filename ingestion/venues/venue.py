@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingestion.decoding.batch import Batch
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.scales import Instruments
 from ingestion.decoding.stated import Stated
@@ -21,6 +22,10 @@ class MessageDecoder(Protocol):
     typed: int
 
     def decode(self, body: bytes) -> DecodedMessage | None: ...
+
+    def read_batch(self, bodies: Sequence[bytes]) -> Batch | None:
+        """What compiled code reads of many messages in one call, None where there is none; counts nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

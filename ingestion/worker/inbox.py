@@ -63,6 +63,15 @@ class Inbox:
                 self._loop.call_soon_threadsafe(self._room.set)
         return delivery
 
+    def take_many(self, timeout_s: float, most: int) -> list[Delivery]:
+        """The oldest, at most so many, as soon as there is one; none when ``take`` gives none."""
+        taken = []
+        delivery = self.take(timeout_s)
+        while delivery is not None:
+            taken.append(delivery)
+            delivery = self.take(0) if len(taken) < most else None
+        return taken
+
     def wake(self) -> None:
         """Let ``take`` return; from any thread."""
         self._deliveries.put(None)

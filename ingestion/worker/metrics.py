@@ -8,14 +8,17 @@ from the stamp of the newest message in the row.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from ingestion.worker.row_traces import RowTraces
 from market.clock import SECOND_NS
@@ -26,27 +29,28 @@ SAMPLES: Final = 2_000
 _BUCKETS: Final = (0.00005, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1, 5, 30)
 
 
-class StageTimes:
+class StageTimes(Collector):
     """How long each stage takes; each stage is measured by one thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        histogram = Histogram(
-            "feature_service_stage_seconds",
-            "Time of each stage from a message to a served row.",
-            ["stage"],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._histograms = {stage: histogram.labels(stage) for stage in STAGES}
-        self._latest: dict[str, deque[float]] = {stage: deque(maxlen=SAMPLES) for stage in STAGES}
-        self._counts = dict.fromkeys(STAGES, 0)
+        # prometheus_client's own histogram takes one time a call, with a lock: as long as a message in a batch.
+        self._stages = {stage: _Times() for stage in STAGES}
         self.rows = RowTraces(registry)
+        registry.register(self)
 
-    def observe(self, stage: str, seconds: float) -> None:
-        """One more time of a stage."""
-        self._histograms[stage].observe(seconds)
-        self._latest[stage].append(seconds)
-        self._counts[stage] += 1
+    def observe(self, stage: str, *seconds: float) -> None:
+        """More times of a stage."""
+        self._stages[stage].add(seconds)
+
+    def collect(self) -> Iterable[Metric]:
+        family = HistogramMetricFamily(
+            "feature_service_stage_seconds", "Time of each stage from a message to a served row.", labels=["stage"]
+        )
+        for stage, times in self._stages.items():
+            below = list(accumulate(times.counts))
+            bounds = [*map(floatToGoString, _BUCKETS), "+Inf"]
+            family.add_metric([stage], list(zip(bounds, below, strict=True)), times.sum_s)
+        yield family
 
     def note_closed(self, row_ns: int, closed_ns: int) -> None:
         """The rows of a time, of all symbols, were closed and handed on."""
@@ -55,11 +59,27 @@ class StageTimes:
 
     def document(self) -> dict[str, dict[str, float | int | None]]:
         """Count and percentiles in ms by stage, of the latest times; None before the first."""
-        return {stage: self._percentiles(stage) for stage in STAGES}
+        return {stage: times.percentiles() for stage, times in self._stages.items()}
 
-    def _percentiles(self, stage: str) -> dict[str, float | int | None]:
-        latest = sorted(self._latest[stage].copy())
-        found: dict[str, float | int | None] = {"count": self._counts[stage]}
+
+class _Times:
+    """The times of one stage."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        """By bucket, the last one without a bound."""
+        self.sum_s = 0.0
+        self._latest: deque[float] = deque(maxlen=SAMPLES)
+
+    def add(self, seconds: Sequence[float]) -> None:
+        for each in seconds:
+            self.counts[bisect_left(_BUCKETS, each)] += 1
+        self.sum_s += sum(seconds)
+        self._latest.extend(seconds)
+
+    def percentiles(self) -> dict[str, float | int | None]:
+        latest = sorted(self._latest.copy())
+        found: dict[str, float | int | None] = {"count": sum(self.counts)}
         for percent in (50, 95, 99):
             at = math.ceil(len(latest) * percent / 100) - 1
             found[f"p{percent}_ms"] = round(latest[at] * 1e3, 3) if latest else None

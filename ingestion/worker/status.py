@@ -44,6 +44,7 @@ def worker_status(
             "foreign_total": counters.foreign,
             "decoded_compiled_total": pipeline.decoders.compiled,
             "decoded_typed_total": pipeline.decoders.typed,
+            "taken_in_runs_total": counters.in_runs,
             "rows_total": counters.rows,
             "tick_rows_total": counters.tick_rows,
             "skipped_ticks_total": worker.skipped_ticks,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from market.clock import SECOND_NS, Clock
 
@@ -20,6 +20,14 @@ LEAN: Final = 10
 STEP_NS: Final = SECOND_NS
 
 _log = logging.getLogger(__name__)
+
+
+class WorkerClock(Protocol):
+    """The worker's time, and how long a span of it takes on the machine."""
+
+    def now_ns(self) -> int: ...
+
+    def machine_seconds(self, span_ns: int) -> float: ...
 
 
 class SteadyClock:

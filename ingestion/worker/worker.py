@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.pipeline import Pipeline
@@ -24,6 +24,7 @@ from ingestion.sinks.row_record import RowRecord
 from ingestion.source import Delivery, Source
 from ingestion.worker.inbox import Inbox
 from ingestion.worker.metrics import StageTimes
+from ingestion.worker.steady_clock import WorkerClock
 from market.clock import DAY_NS, SECOND_NS, floor_to
 
 BATCH: Final = 256
@@ -38,14 +39,6 @@ ASK_AGAIN_NS: Final = 2 * SECOND_NS
 STOP_DEADLINE_S: Final = 20.0
 
 _log = logging.getLogger(__name__)
-
-
-class WorkerClock(Protocol):
-    """The worker's time, and how long a span of it takes on the machine."""
-
-    def now_ns(self) -> int: ...
-
-    def machine_seconds(self, span_ns: int) -> float: ...
 
 
 class Worker:
@@ -189,15 +182,9 @@ class Worker:
         self._tell_ended()
 
     def _turn(self, pipeline: Pipeline) -> None:
-        delivery = self._inbox.take(self._wait_s())
+        deliveries = self._inbox.take_many(self._wait_s(), BATCH)
         self._check()
-        for _ in range(BATCH):
-            if delivery is None:
-                break
-            self._handle(pipeline, delivery)
-            delivery = self._inbox.take(0)
-        if delivery is not None:
-            self._handle(pipeline, delivery)
+        self._handle(pipeline, deliveries)
         now_ns = self._clock.now_ns()
         # In this order: what a source says it has delivered is in the inbox by then.
         behind = [stream for stream in self._source.streams if self._source.is_behind(stream)]
@@ -216,18 +203,31 @@ class Worker:
         next_close_ns = floor_to(now_ns - GRACE_NS, self.grid_ns) + self.grid_ns + GRACE_NS
         return min(LONGEST_WAIT_S, max(0.0, self._clock.machine_seconds(next_close_ns - now_ns)))
 
-    def _handle(self, pipeline: Pipeline, delivery: Delivery) -> None:
+    def _handle(self, pipeline: Pipeline, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries in order; those that were received at no time are kept apart."""
         now_ns = self._clock.now_ns()
-        if not -MAX_AGE_NS <= delivery.recv_ns - now_ns <= MAX_AHEAD_NS:
+        good: list[Delivery] = []
+        for delivery in deliveries:
+            if -MAX_AGE_NS <= delivery.recv_ns - now_ns <= MAX_AHEAD_NS:
+                self._watermark.show(delivery.stream, delivery.recv_ns, now_ns=now_ns)
+                good.append(delivery)
+                continue
+            self._take(pipeline, good, now_ns)
+            good = []
             pipeline.reject_stamp(delivery.body, recv_ns=now_ns, stamp_ns=delivery.recv_ns)
             if delivery.acknowledge is not None:
                 delivery.acknowledge()
+        self._take(pipeline, good, now_ns)
+
+    def _take(self, pipeline: Pipeline, deliveries: Sequence[Delivery], now_ns: int) -> None:
+        if not deliveries:
             return
-        self._watermark.show(delivery.stream, delivery.recv_ns, now_ns=now_ns)
+        messages = [TimedMessage(delivery.recv_ns, delivery.body) for delivery in deliveries]
         begun = time.perf_counter()
-        pipeline.handle(TimedMessage(delivery.recv_ns, delivery.body), on_durable=delivery.acknowledge)
-        self.stages.observe("handle", time.perf_counter() - begun)
-        self.stages.observe("transit", (now_ns - delivery.recv_ns) / SECOND_NS)
+        pipeline.handle_many(messages, on_durable=[delivery.acknowledge for delivery in deliveries])
+        took_s = (time.perf_counter() - begun) / len(messages)
+        self.stages.observe("handle", *[took_s] * len(messages))
+        self.stages.observe("transit", *[(now_ns - message.recv_ns) / SECOND_NS for message in messages])
 
     def _go_on(self, pipeline: Pipeline, now_ns: int) -> None:
         """Serve the symbols that have a tape, before their first message comes."""

@@ -13,6 +13,7 @@ Layout: ``<raw>/tape/<symbol>/<YYYY-MM-DD>/<first recv_ns>.log``; the segment th
 
 from storage.tape.disk import DEFAULT_SYNC_MS, TapeDisk
 from storage.tape.following import TapeFollower
+from storage.tape.frame_blocks import frame_block
 from storage.tape.frames import FIRST_SEQ, Frame
 from storage.tape.reader import Hole, read_tape, read_tape_and_holes, read_tape_from
 from storage.tape.segments import has_tape, tape_begin_ns, tape_market, tape_symbols
@@ -26,6 +27,7 @@ __all__ = [
     "TapeDisk",
     "TapeFollower",
     "TapeWriter",
+    "frame_block",
     "has_tape",
     "read_tape",
     "read_tape_and_holes",

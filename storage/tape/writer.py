@@ -93,10 +93,9 @@ class TapeWriter:
         self._segment_size = 0
         self._segment_name = ""
         self._begun: set[Path] = set()
-        head = segment_head(market)
-        self._head_bytes = len(head)
+        self._head = segment_head(market)
         # The thread's own.
-        self._segment = OpenSegment(self._folder, head, segment_bytes=segment_bytes, sync=self._disk.sync)
+        self._segment = OpenSegment(self._folder, self._head, segment_bytes=segment_bytes, sync=self._disk.sync)
         self._taken_seq = 0
         lock: int | None = None
         try:
@@ -118,8 +117,7 @@ class TapeWriter:
         self.last_recv_ns = recovered.last_recv_ns
         self.torn_bytes = recovered.torn_bytes
         self.is_end_lost = recovered.is_end_lost
-        self._next_seq = next_seq
-        self._durable_seq = next_seq - 1
+        self._next_seq, self._durable_seq = next_seq, next_seq - 1
         self._last_offset = 0
 
     @property
@@ -140,37 +138,39 @@ class TapeWriter:
     def append(self, recv_ns: int, body: bytes) -> int:
         """Frame one message; returns its seq. It is durable once ``durable_seq`` has reached that.
 
-        Raises:
-            StoreUnavailable: the disk refused this or an earlier message.
-            ValueError: the writer is closed.
+        Raises StoreUnavailable when the disk refused this or an earlier message, ValueError when the writer is closed.
         """
         with self._changed:
             self._check()
             self._disk.wait_for_room()
-            if not self._from_ns <= recv_ns < self._until_ns or self._segment_size >= self._segment_bytes:
-                self._begin_segment(recv_ns)
-            elif not self._waiting:
-                self._wait(_Waiting(self._next_seq))
-            seq = self._next_seq
-            add_frame(self._waiting[-1].frames, seq, recv_ns, body)
-            size = HEADER_BYTES + len(body)
-            self._last_offset = self._segment_size
-            self._segment_size += size
-            self._disk.waiting_bytes += size
-            self._next_seq = self._waiting[-1].next_seq = seq + 1
-            self._waiting[-1].last_ns = recv_ns
-            return seq
+            add_frame(self._room(recv_ns, HEADER_BYTES + len(body)), self._next_seq - 1, recv_ns, body)
+            return self._next_seq - 1
+
+    def append_block(self, frames: memoryview, sizes: Sequence[int], recv_ns: Sequence[int]) -> None:
+        """Append frames that ``frame_block`` made, the first of them with ``next_seq``; raises as ``append``."""
+        with self._changed:
+            self._check()
+            self._disk.wait_for_room()
+            at = 0
+            for size, each_ns in zip(sizes, recv_ns, strict=True):
+                room = self._room(each_ns, size)
+                room += frames[at : at + size]
+                at += size
 
     def when_durable(self, seq: int, callback: Callable[[], object]) -> None:
         """Call ``callback`` once, as soon as the frame ``seq`` is durable: now, or later in the writer's thread.
 
         It must not raise, nor call the writer. After a failure it is never called.
         """
+        self.when_each_durable([(seq, callback)])
+
+    def when_each_durable(self, told: Sequence[tuple[int, Callable[[], object]]]) -> None:
+        """``when_durable`` for many."""
         with self._changed:
-            if seq > self._durable_seq:
-                self._callbacks.append((seq, callback))
-                return
-        callback()
+            durable_seq = self._durable_seq
+            self._callbacks += [each for each in told if each[0] > durable_seq]
+        for callback in [callback for seq, callback in told if seq <= durable_seq]:
+            callback()
 
     def wait_durable(self, seq: int, timeout_s: float) -> bool:
         """Wait up to so many seconds for the frame ``seq`` to be durable; whether it is. From any thread.
@@ -253,6 +253,20 @@ class TapeWriter:
             with suppress(StoreUnavailable):
                 self._disk.hurry_until(lambda: self._is_finished)
 
+    def _room(self, recv_ns: int, size: int) -> bytearray:
+        """Where the next frame goes, which has a seq with this."""
+        if not self._from_ns <= recv_ns < self._until_ns or self._segment_size >= self._segment_bytes:
+            self._begin_segment(recv_ns)
+        elif not self._waiting:
+            self._wait(_Waiting(self._next_seq))
+        waiting = self._waiting[-1]
+        self._last_offset = self._segment_size
+        self._segment_size += size
+        self._disk.waiting_bytes += size
+        self._next_seq = waiting.next_seq = self._next_seq + 1
+        waiting.last_ns = recv_ns
+        return waiting.frames
+
     def _begin_segment(self, recv_ns: int) -> None:
         day = recv_ns // DAY_NS
         if self._day is not None and day == self._day - 1:
@@ -267,7 +281,7 @@ class TapeWriter:
         self._day = day
         self._from_ns = (day - 1) * DAY_NS
         self._until_ns = min(floor_to(recv_ns, self._segment_ns) + self._segment_ns, (day + 1) * DAY_NS)
-        self._segment_size = self._head_bytes
+        self._segment_size = len(self._head)
 
     def _wait(self, frames: _Waiting) -> None:
         if not self._waiting:

@@ -61,12 +61,12 @@ def plant(harm: Path) -> None:
     def beginning(self: Engine, kernel: Kernel, instrument: Any, **others: Any) -> None:  # noqa: ANN401  # as it takes
         begin(self, _swapped(kernel, harm) if instrument.symbol == SWAPPED else kernel, instrument, **others)
 
-    def feeding(self: Engine, records: Events) -> None:
-        is_due = self.instrument.symbol == STRUCK and not dropped and len(records) > 0 and harm.exists()
-        if is_due and int(records["kind"][0]) == TRADE:
-            dropped.append(records)
-        else:
-            feed(self, records)
+    def feeding(self: Engine, records: Events, *, from_ns: int | None = None) -> None:
+        trades = records[records["kind"] == TRADE]
+        if self.instrument.symbol == STRUCK and not dropped and len(trades) > 0 and harm.exists():
+            dropped.append(trades)
+            records = records[records["seq"] != trades["seq"][0]]
+        feed(self, records, from_ns=from_ns)
 
     Engine.__init__ = beginning  # type: ignore[method-assign]
     Engine.feed = feeding  # type: ignore[method-assign]

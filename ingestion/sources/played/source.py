@@ -11,6 +11,9 @@ from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.source import Deliver, Delivery
 from ingestion.sources.played.play import PlayClock
 
+TURN: Final = 32
+"""Messages that one turn of the event loop delivers at most; a turn costs as much as a message."""
+
 
 class PlayedSource:
     """A ``Source`` that delivers recorded or simulated messages when their time has come, as one stream.
@@ -44,6 +47,7 @@ class PlayedSource:
         return False
 
     async def run(self, deliver: Deliver) -> None:
+        delivered = 0
         while self._next is not None and not self._closing.is_set():
             ahead_ns = self._next.recv_ns - self._clock.now_ns()
             if ahead_ns > 0:
@@ -52,8 +56,10 @@ class PlayedSource:
                 continue
             await deliver(self._next)
             self._next = self._read()
+            delivered += 1
             # A player that is behind must let the others on the event loop have their turn.
-            await asyncio.sleep(0)
+            if delivered % TURN == 0:
+                await asyncio.sleep(0)
         self._is_over = True
 
     async def request_snapshot(self, symbol: str) -> None:

@@ -6,14 +6,17 @@ A topic is looked up once; its symbol must have a pinned scale by then. What is 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ingestion.decoding.batch import Batch, Topic
 from ingestion.decoding.decoded import SYMBOL, DecodedMessage
 from ingestion.decoding.scales import Instruments
+from ingestion.venues.bybit.canonical_batch import CanonicalBatches
 from ingestion.venues.bybit.canonical_records import read_canonical
 from ingestion.venues.bybit.canonical_shapes import SLOTS
 from ingestion.venues.bybit.sequence import book_place
@@ -30,14 +33,10 @@ _LATEST_TOPIC: Final = 300
 
 
 class _Plan(NamedTuple):
-    """What is known of a topic's messages."""
+    """What is known of a topic's messages. scale: the exponents of prices, quantities and turnovers."""
 
-    topic: str
-    symbol: str
-    kind: int
-    depth: int
+    topic: Topic
     scale: npt.NDArray[np.int64]
-    """Exponents of prices, quantities and turnovers."""
 
 
 class _Room(NamedTuple):
@@ -56,6 +55,7 @@ class CanonicalDecoder:
         self._instruments = instruments
         self._plans: dict[bytes, _Plan] = {}
         self._rooms: deque[_Room] = deque()
+        self._batches = CanonicalBatches()
         self._is_compiled = _is_compiled_now()
 
     def decode(self, body: bytes) -> DecodedMessage | None:
@@ -68,6 +68,10 @@ class CanonicalDecoder:
         topic = body[begin:end]
         plan = self._plans.get(topic) or self._plan(topic)
         return None if plan is None else self._read(body, plan, begin, end)
+
+    def read_batch(self, bodies: Sequence[bytes]) -> Batch | None:
+        """Messages of topics that single ones were decoded of before; of one thread. None where nothing is compiled."""
+        return self._batches.read(bodies, self._plans) if self._is_compiled else None
 
     def _plan(self, topic: bytes) -> _Plan | None:
         """What is known of a topic; None while a message of it is not for us."""
@@ -83,14 +87,16 @@ class CanonicalDecoder:
             return None
         exponents = instrument.price_exponent, instrument.quantity_exponent, instrument.turnover_exponent
         scale = np.array(exponents, np.int64)
-        plan = self._plans[topic] = _Plan(text, symbol, kind, depth_of(text) if kind == ORDERBOOK else 0, scale)
+        depth = depth_of(text) if kind == ORDERBOOK else 0
+        plan = self._plans[topic] = _Plan(Topic(text, symbol, kind, depth), scale)
         return plan
 
     def _read(self, body: bytes, plan: _Plan, begin: int, end: int) -> DecodedMessage | None:
+        topic, scale = plan
         room = self._rooms.pop() if self._rooms else _room()
         try:
             found = read_canonical(
-                body, plan.kind, begin, end, end - len(plan.symbol), room.words, room.slots, plan.scale, room.ids
+                body, topic.kind, begin, end, end - len(topic.symbol), room.words, room.slots, scale, room.ids
             )
             count, u, seq, is_snapshot, received_ns, id_at, id_end, trace_at, trace_end = found
             if count == 0:
@@ -98,19 +104,19 @@ class CanonicalDecoder:
             # Copied as bytes: field by field, as numpy does it, takes four times as long.
             records = np.frombuffer(bytearray(room.bytes[: count * EVENT.itemsize]), EVENT)
             trade_ids: tuple[str | None, ...] = ()
-            if plan.kind == TRADE:
-                trade_ids = tuple(None if at < 0 else body[at:to].decode() for at, to in room.ids[:count].tolist())
+            if topic.kind == TRADE:
+                trade_ids = tuple([None if at < 0 else body[at:to].decode() for at, to in room.ids[:count].tolist()])
         finally:
             self._rooms.append(room)
         book = None
-        if plan.kind == ORDERBOOK:
+        if topic.kind == ORDERBOOK:
             book_type = "snapshot" if is_snapshot else "delta"
-            book = book_place(book_type, u, seq=None if seq < 0 else seq, depth=plan.depth)
+            book = book_place(book_type, u, seq=None if seq < 0 else seq, depth=topic.depth)
         is_envelope = received_ns > 0
         return DecodedMessage(
-            plan.symbol,
-            plan.kind,
-            plan.topic,
+            topic.symbol,
+            topic.kind,
+            topic.text,
             received_ns if is_envelope else None,
             body[trace_at:trace_end].decode() if is_envelope and trace_at >= 0 else None,
             records,

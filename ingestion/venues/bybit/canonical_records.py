@@ -45,7 +45,7 @@ from ingestion.venues.bybit.canonical_shapes import (
     UPDATE_ID,
     S,
     U,
-    read_field,
+    read_fields,
 )
 from ingestion.venues.bybit.tickers import FURTHEST_FUNDING_NS
 from market.clock import MILLISECOND_NS
@@ -90,7 +90,7 @@ def read_canonical(
         slots[COUNT, 1],
         slots[U, 1] if is_book else 0,
         slots[SEQ, 1] if is_book and slots[SEQ, 0] != 0 else -1,
-        _is_snapshot(body, kind, slots),
+        is_snapshot_type(body, kind, slots),
         received_ns,
         slots[EVENT_ID, 1],
         slots[EVENT_ID, 2],
@@ -134,7 +134,7 @@ def read_one(
         if not (slots[DATA, 0] and slots[TS, 0] and is_time(slots, TS) and (not slots[CTS, 0] or is_time(slots, CTS))):
             return -1
         event_ns = slots[CTS if kind == ORDERBOOK and slots[CTS, 0] else TS, 1] * MILLISECOND_NS
-    is_snapshot = _is_snapshot(body, kind, slots)
+    is_snapshot = is_snapshot_type(body, kind, slots)
     type_slot = _type_slot(kind, slots)
     if slots[type_slot, 0]:
         if not is_snapshot and packed(body, slots[type_slot, 1], slots[type_slot, 2]) != DELTA_WORD:
@@ -150,7 +150,7 @@ def _type_slot(kind: int, slots: Any) -> int:
 
 
 @jit_inside
-def _is_snapshot(body: Any, kind: int, slots: Any) -> bool:
+def is_snapshot_type(body: Any, kind: int, slots: Any) -> bool:
     slot = _type_slot(kind, slots)
     begin, end = slots[slot, 1], slots[slot, 2]
     return bool(slots[slot, 0] != 0 and end - begin == 8 and packed(body, begin, end) == SNAPSHOT_WORD)
@@ -202,9 +202,9 @@ def _read_message(
     """Read the message that begins here; returns where it ends, -1 where it is declined."""
     if byte(body, at) != 123:
         return -1
-    at += 1
+    at = spaces(body, at + 1)
     while True:
-        at, is_element = read_field(body, spaces(body, at), 0, slots, words, scale)
+        at, is_element = read_fields(body, at, 0, slots, words, scale)
         if at < 0:
             return -1
         if is_element:
@@ -217,10 +217,11 @@ def _read_message(
                 at = _read_element(body, at, kind, symbol_at, symbol_end, words, slots, scale, ids)
             if at < 0:
                 return -1
-        at = spaces(body, at)
-        if byte(body, at) != 44:
-            return at + 1 if byte(body, at) == 125 and slots[COUNT, 1] > 0 and slots[TOPIC, 0] != 0 else -1
-        at += 1
+            at = spaces(body, at)
+            if byte(body, at) == 44:
+                at = spaces(body, at + 1)
+                continue
+        return at + 1 if byte(body, at) == 125 and slots[COUNT, 1] > 0 and slots[TOPIC, 0] != 0 else -1
 
 
 @jit_inside
@@ -254,14 +255,9 @@ def _read_element(
         return -1
     at = spaces(body, at + 1)
     if byte(body, at) != 125:
-        while True:
-            at, _ = read_field(body, at, kind, slots, words, scale)
-            if at < 0:
-                return -1
-            at = spaces(body, at)
-            if byte(body, at) != 44:
-                break
-            at = spaces(body, at + 1)
+        at, _ = read_fields(body, at, kind, slots, words, scale)
+        if at < 0:
+            return -1
     if byte(body, at) != 125:
         return -1
     for slot in (S, SYMBOL):

@@ -76,59 +76,67 @@ def _slot(body: Any, begin: int, end: int, kind: int) -> int:
 
 
 @jit_inside
-def read_field(body: Any, at: int, kind: int, slots: Any, words: Any, scale: Any) -> tuple[int, bool]:
-    """Read a key and its value into its slot. kind: 0 for the message itself.
+def read_fields(body: Any, at: int, kind: int, slots: Any, words: Any, scale: Any) -> tuple[int, bool]:
+    """Read keys and values into their slots from a key on, up to what follows the last. kind: 0 for the message itself.
 
-    Returns where the value ends, and False; or where it begins, and True, when it is the element, which is not read. -1
-    where it is declined.
+    Returns where that is, and False; or where the element begins, and True, when one is met, which is not read. -1
+    where it is declined. Called once an object, not once a field: to hand over an array takes longer than to read one.
     """
-    key_end = text_end(body, at)
-    if key_end < 0:
-        return -1, False
-    slot = _slot(body, at + 1, key_end, kind)
-    at = spaces(body, key_end + 1)
-    if byte(body, at) != 58:
-        return -1, False
-    at = spaces(body, at + 1)
-    if slot < 0:
-        # Another key of a message may make it one of another kind.
-        return (-1 if kind == 0 else skipped(body, at)), False
-    want = _KEYS[kind, slot, 2]
-    row = slots[slot if kind == 0 else slot + FIRST_OF_ELEMENT]
-    if row[0] != 0:
-        return -1, False  # which of them counts is for the typed decoder
-    row[0] = 1
-    if want == ELEMENT:
-        return at, True
-    if want == _LEVELS:
-        is_bids = slot + FIRST_OF_ELEMENT == BIDS
-        if not is_bids and slots[BIDS, 0] == 0:
-            return -1, False  # records stand bids first
-        return read_levels(body, at, slots, words, scale, BID if is_bids else ASK), False
-    return _value(body, at, want, row), False
+    of_kind = 0 if kind == 0 else FIRST_OF_ELEMENT
+    while True:
+        key_end = text_end(body, at)
+        if key_end < 0:
+            return -1, False
+        slot = _slot(body, at + 1, key_end, kind)
+        at = spaces(body, key_end + 1)
+        if byte(body, at) != 58:
+            return -1, False
+        at = spaces(body, at + 1)
+        if slot < 0:
+            if kind == 0:
+                return -1, False  # another key of a message may make it one of another kind
+            at = skipped(body, at)
+        else:
+            want = _KEYS[kind, slot, 2]
+            slot += of_kind
+            if slots[slot, 0] != 0:
+                return -1, False  # which of them counts is for the typed decoder
+            slots[slot, 0] = 1
+            if want == _TEXT or (want == _OR_NULL and byte(body, at) == 34):
+                end = text_end(body, at)
+                slots[slot, 1], slots[slot, 2] = at + 1, end
+                at = -1 if end < 0 else end + 1
+            elif want == ELEMENT:
+                return at, True
+            elif want == _LEVELS:
+                if slot == ASKS and slots[BIDS, 0] == 0:
+                    return -1, False  # records stand bids first
+                at = read_levels(body, at, slots, words, scale, BID if slot == BIDS else ASK)
+            elif want == _INTEGER:
+                end = number_end(body, at)
+                if end >= 0:
+                    slots[slot, 1] = integer(body, at, end)
+                    if slots[slot, 1] == DECLINED:
+                        return -1, False
+                at = end
+            else:
+                at, slots[slot, 1] = _word_value(body, at, want)
+        if at < 0:
+            return -1, False
+        at = spaces(body, at)
+        if byte(body, at) != 44:
+            return at, False
+        at = spaces(body, at + 1)
 
 
 @jit_inside
-def _value(body: Any, at: int, want: int, row: Any) -> int:
-    """Read a value that holds no others; returns where it ends, -1 where it is declined."""
-    if want == _OR_NULL and packed(body, at, at + 4) == _NULL:
-        row[1] = -1
-        return at + 4
-    if want in (_TEXT, _OR_NULL):
-        end = text_end(body, at)
-        row[1], row[2] = at + 1, end
-        return -1 if end < 0 else end + 1
-    if want == _INTEGER:
-        end = number_end(body, at)
-        if end >= 0:
-            row[1] = integer(body, at, end)
-            if row[1] == DECLINED:
-                return -1
-        return end
-    row[1] = packed(body, at, at + 4) == _TRUE
-    if row[1]:
-        return at + 4
-    return at + 5 if packed(body, at, at + 5) == _FALSE else -1
+def _word_value(body: Any, at: int, want: int) -> tuple[int, int]:
+    """Read null, true or false; where it ends, -1 where it is declined, and what it is: -1, 1 or 0."""
+    if want == _OR_NULL:
+        return (at + 4 if packed(body, at, at + 4) == _NULL else -1), -1
+    if packed(body, at, at + 4) == _TRUE:
+        return at + 4, 1
+    return (at + 5 if packed(body, at, at + 5) == _FALSE else -1), 0
 
 
 @jit_inside

@@ -184,11 +184,11 @@ def test_a_message_that_the_engine_missed_is_named(shadowed: Shadowed) -> None:
     feed = lane.engine.feed
     missed: list[Any] = []
 
-    def lossy(records: Any) -> None:  # noqa: ANN401  # an engine's records
+    def lossy(records: Any, *, from_ns: int | None = None) -> None:  # noqa: ANN401  # an engine's records
         if not missed and int(records["kind"][0]) == TRADE:
             missed.append(records)
         else:
-            feed(records)
+            feed(records, from_ns=from_ns)
 
     lane.engine.feed = lossy  # type: ignore[method-assign]
     found = looks(market, 3)

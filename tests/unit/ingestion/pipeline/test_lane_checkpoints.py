@@ -78,7 +78,7 @@ def test_a_restart_at_a_checkpoint_decodes_nothing_of_the_past_and_knows_what_it
     pipeline = pipeline_in(tmp_path, short)
     for message in first:
         pipeline.handle(message)
-    before = pipeline.lanes[SYMBOL]._memory.packed()
+    before = pipeline.lanes[SYMBOL].memory.packed()
     pipeline.close()
     again = pipeline_in(tmp_path, short)
     try:
@@ -86,8 +86,8 @@ def test_a_restart_at_a_checkpoint_decodes_nothing_of_the_past_and_knows_what_it
         lane = again.lanes[SYMBOL]
         marks = lane.last_seq - len(first)
         assert again.decoders.compiled + again.decoders.typed == marks < 10
-        assert lane._memory.seen.entries() == unpacked_seen(before)
-        assert lane._memory.book._whole == lane._memory.book._last is not None
+        assert lane.memory.seen.entries() == unpacked_seen(before)
+        assert lane.memory.book._whole == lane.memory.book._last is not None
     finally:
         again.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,9 @@ class CentsDecoder:
         for trade in message["data"]:
             trade["p"] = f"{int(trade['p']) // 100}.{int(trade['p']) % 100:02}"
         return self._decoder.decode(json.dumps(message).encode())
+
+    def read_batch(self, bodies: Sequence[bytes]) -> None:
+        """Nothing is compiled."""
 
 
 OLD = DatedDecoder("1970-01-01", 1, CentsDecoder)

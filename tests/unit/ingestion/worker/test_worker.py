@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -92,8 +92,10 @@ class Advances:
     def go_on(self, symbol: str, *, now_ns: int) -> bool:  # noqa: ARG002  # it has no tape
         return False
 
-    def handle(self, message: TimedMessage, *, on_durable: Callable[[], object] | None = None) -> None:
-        """It is counted by nobody."""
+    def handle_many(
+        self, messages: Sequence[TimedMessage], *, on_durable: Sequence[Callable[[], object] | None]
+    ) -> None:
+        """They are counted by nobody."""
 
     def steps_to(self, watermark_ns: int, *, leaves_out: bool) -> list[int]:
         assert leaves_out
