@@ -62,11 +62,9 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
     root.addHandler(handler)
     root.setLevel(level)
     # At INFO they say each request they send, with its address; procrastinate each poll for jobs, several a minute;
-    # Great Expectations a hundred functions that it leaves out when it is imported; alembic two lines for each store
-    # that finds its schema up to date; Feast each look at its registry.
-    chatty = ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "alembic", "feast")
-    for name in chatty:
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
+    # Great Expectations a hundred functions that it leaves out when it is imported; Feast each look at its registry.
+    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "feast"):
+        logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
     # A line or a traceback for each attempt to connect: whoever uses the connection says once that its server is down.
     logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "DEBUG" else logging.ERROR)
     logging.getLogger("aiormq.connection").setLevel(logging.DEBUG if level == "DEBUG" else logging.CRITICAL)
