@@ -129,5 +129,6 @@ def _details(found: Mapping[str, Any]) -> dict[str, Any]:
         "memory_begin_mb": found["memory_mb"][len(found["memory_mb"]) // 3],
         "memory_end_mb": found["memory_mb"][-1],
         "syncs_of_all": median(sum(second.values()) for second in found["syncs"]),
+        "slowest_rows": found["status"]["row_traces"]["rows"][:3],
         "stages": {stage: each["p50_ms"] for stage, each in found["status"]["stages"].items()},
     }

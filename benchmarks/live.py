@@ -61,7 +61,7 @@ def run(folder: Path) -> Iterator[Figure]:
         broker.remove()
 
 
-def _stream(seconds: int, rate: int) -> list[tuple[str, bytes]]:
+def stream_of(seconds: int, rate: int) -> list[tuple[str, bytes]]:
     """Queue and body of one symbol's messages, with one text where symbol, times and ids go, each."""
     begin_ns = 1_767_571_200 * SECOND_NS
     wanted = seconds * rate
@@ -76,6 +76,13 @@ def _stream(seconds: int, rate: int) -> list[tuple[str, bytes]]:
 def _with_places(body: bytes) -> bytes:
     places = {"received_at": _PLACE_OF_TIME.decode(), "event_id": _PLACE_OF_ID.decode()}
     return json.dumps({**json.loads(body), **places}).encode()
+
+
+def message_of(body: bytes, symbol: str, event_id: str, stamp_ns: int) -> bytes:
+    """A message of the stream as one of a symbol, sent at a time."""
+    stamp = format_iso(stamp_ns).removesuffix("Z").encode()
+    own = body.replace(b"BTCUSDT", symbol.encode()).replace(_PLACE_OF_TIME, stamp)
+    return own.replace(_PLACE_OF_ID, event_id.encode(), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +108,13 @@ async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | 
         if ahead_s > 0:
             await asyncio.sleep(ahead_s)
         for symbol in load.symbols:
-            stamp = format_iso(time.time_ns()).removesuffix("Z").encode()
-            own = body.replace(b"BTCUSDT", symbol.encode()).replace(_PLACE_OF_TIME, stamp)
-            own = own.replace(_PLACE_OF_ID, f"{symbol}-{load.name}{number}".encode(), 1)
+            own = message_of(body, symbol, f"{symbol}-{load.name}{number}", time.time_ns())
             await channel.basic_publish(own, routing_key=queue or target, properties=properties)
     await connection.close()
 
 
 def publish_load(port: int, seconds: int, queue: str | None, load: Load = LOAD) -> None:
-    asyncio.run(_publish(port, _stream(seconds, load.rate), queue, load))
+    asyncio.run(_publish(port, stream_of(seconds, load.rate), queue, load))
 
 
 def _bare(broker: Broker, redis_port: int) -> list[float]:

@@ -52,6 +52,8 @@ def seconds_due(after_ns: int, until_ns: int, without: Sequence[Period]) -> Int6
     without: in order; ends at whole seconds.
     """
     at_ns = floor_to(after_ns, SECOND_NS) + SECOND_NS
+    if not without:
+        return np.arange(at_ns, until_ns + 1, SECOND_NS)
     pieces = []
     for begin_ns, end_ns in without:
         pieces.append(np.arange(at_ns, min(begin_ns, until_ns) + 1, SECOND_NS))
@@ -64,7 +66,8 @@ def calls(due_ns: Int64s, until_ns: int, rows_a_call: int) -> Iterator[tuple[Int
 
     due_ns: int64 (n,), ascending, up to ``until_ns``. The last call closes ``until_ns``, and may have no row.
     """
-    edges = [0, *(np.flatnonzero(np.diff(due_ns) > SETTLE_NS) + 1).tolist(), len(due_ns)]
+    cuts = (np.flatnonzero(np.diff(due_ns) > SETTLE_NS) + 1).tolist() if len(due_ns) > 1 else []
+    edges = [0, *cuts, len(due_ns)]
     pieces = [
         due_ns[first : min(first + rows_a_call, end)]
         for begin, end in pairwise(edges)

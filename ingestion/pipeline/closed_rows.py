@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import SECOND_NS
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
 
@@ -62,12 +61,13 @@ class ClosedRows:
         """The rows up to ``closed_ns`` are served."""
         self.until_ns = closed_ns
         self.newest_in_row_ns = max((stamp_ns for stamp_ns in self._unserved_ns if stamp_ns < closed_ns), default=None)
-        self._unserved_ns = [stamp_ns for stamp_ns in self._unserved_ns if stamp_ns >= closed_ns]
-        whole = np.flatnonzero(rows.row_ns % SECOND_NS == 0)
+        if self.newest_in_row_ns is not None:
+            self._unserved_ns = [stamp_ns for stamp_ns in self._unserved_ns if stamp_ns >= closed_ns]
+        whole = rows.at_seconds()
         self.seconds += len(whole)
         self.note_last(rows)
-        kept = whole[-ROWS_REMEMBERED:].tolist()
-        self._remembered.extend(rows.only(slice(at, at + 1), reasons=False) for at in kept)
+        for at in whole[-ROWS_REMEMBERED:]:
+            self._remembered.append(rows.only(slice(at, at + 1), reasons=False))
 
     def note_last(self, rows: FeatureRows) -> None:
         """The rows were closed, by this process or the one before it."""

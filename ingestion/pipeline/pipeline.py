@@ -262,7 +262,7 @@ class Pipeline:
         for sink in self._sinks:
             sink.write(served)
         count = sum(len(each.rows) for each in served)
-        seconds = sum(int((each.rows.row_ns % SECOND_NS == 0).sum()) for each in served)
+        seconds = sum(len(each.rows.at_seconds()) for each in served)
         self.counters.rows += seconds
         self.counters.tick_rows += count - seconds
         return count

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ingestion.pipeline.watermark import GRACE_NS
-from market.clock import SECOND_NS
 from transforms.rows import FeatureRows
 
 Availability = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -39,8 +38,10 @@ class ServedRows:
 
     def whole_seconds(self) -> ServedRows:
         """Those at whole seconds, which the feature log holds."""
-        is_whole = self.rows.row_ns % SECOND_NS == 0
-        return self if is_whole.all() else self.only(np.flatnonzero(is_whole))
+        whole = self.rows.at_seconds()
+        if len(whole) == len(self.rows):
+            return self
+        return self.only(np.array(whole, np.intp) if whole else slice(0))
 
 
 class RowSink(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ MESSAGES: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BusMessage:
-    """One message as it was published."""
+    """One message as it is published, by a routing key."""
 
     key: str
     body: bytes
@@ -26,9 +26,9 @@ class ProcessBus:
     def __init__(self, *, messages: int = MESSAGES) -> None:
         self._messages: deque[BusMessage] = deque(maxlen=messages)
 
-    async def publish(self, key: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        """Add one message; the oldest one goes when the bus is full."""
-        self._messages.append(BusMessage(key, body, dict(headers)))
+    async def publish(self, messages: Sequence[BusMessage]) -> None:
+        """Add messages; the oldest ones go when the bus is full."""
+        self._messages.extend(messages)
 
     def take(self) -> BusMessage | None:
         """Take the oldest message out; None when there is none."""

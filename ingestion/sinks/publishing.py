@@ -6,8 +6,8 @@
    ``grid`` has every row, and is published where it is asked for.
 2. Rows wait in order, up to a bound. Once the broker is away, or the bound is reached, the newest row of each symbol
    and interval is all that waits: the latest wins.
-3. ``write`` only adds to what waits; a task on the event loop encodes and publishes. The online store goes first: both
-   at once take twice as long, and who hears of a row finds it there.
+3. ``write`` only adds to what waits; a task on the event loop encodes and publishes, many messages at once. The online
+   store goes first: both at once take twice as long, and who hears of a row finds it there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from ingestion.pipeline.served_rows import ServedRows
+from ingestion.rabbitmq.bus import BusMessage
 from ingestion.sinks.sinks import last_reasons
 from market.clock import MINUTE_NS, SECOND_NS, Clock
 from market.errors import StoreUnavailable
@@ -43,6 +44,10 @@ LATE_NS: Final = SECOND_NS
 NO_LEASE: Final = 0
 """The fence of a symbol whose writer is alone: one that is simulated or played."""
 BUFFERED_ROWS: Final = 10_000
+MOST_AT_ONCE: Final = 250
+"""Messages that are published together."""
+ROWS_AT_ONCE: Final = 10
+"""Rows that are encoded before the event loop does something else."""
 RETRY_S: Final = 0.5
 FINISH_S: Final = 5.0
 """How long the end waits for rows to be published."""
@@ -54,9 +59,9 @@ _log = logging.getLogger(__name__)
 
 
 class Publisher(Protocol):
-    """Takes messages by a routing key: RabbitMQ, or a bus inside the process."""
+    """Takes messages by a routing key, those of a call together: RabbitMQ, or a bus inside the process."""
 
-    async def publish(self, key: str, body: bytes, headers: Mapping[str, Any]) -> None: ...
+    async def publish(self, messages: Sequence[BusMessage]) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -162,8 +167,8 @@ class LivePublisher:
 
     async def _publish_all(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
-            row = self._next()
-            if row is None:
+            rows = self._next()
+            if not rows:
                 if self._is_closing:
                     return
                 await self._arrived.wait()
@@ -171,12 +176,12 @@ class LivePublisher:
                 await self._let_the_store_go_first(loop)
                 continue
             try:
-                await self._publish(row)
+                await self._publish(rows)
             except StoreUnavailable as error:
-                self._take_back(row, error)
+                self._take_back(rows, error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self.published += 1
+                self.published += len(rows)
                 if self._is_away:
                     self._is_away = False
                     _log.warning("%s: the broker accepts rows again", LIVE_FEATURES)
@@ -190,14 +195,14 @@ class LivePublisher:
         while self._is_storing() and not self._is_closing and loop.time() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(STORING_AGAIN_S)
 
-    def _next(self) -> _Row | None:
+    def _next(self) -> list[_Row]:
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            return [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
 
-    def _take_back(self, row: _Row, error: StoreUnavailable) -> None:
-        """The broker did not take the row: it waits on, unless a newer one came."""
+    def _take_back(self, rows: Sequence[_Row], error: StoreUnavailable) -> None:
+        """The broker did not say that it took the rows: they wait on, unless a newer one came."""
         with self._lock:
-            self._waiting.appendleft(row)
+            self._waiting.extendleft(reversed(rows))
             self._keep_the_newest()
         if not self._is_away:
             self._is_away = True
@@ -209,24 +214,36 @@ class LivePublisher:
         self.replaced += len(self._waiting) - len(newest)
         self._waiting = deque(newest.values())
 
-    async def _publish(self, row: _Row) -> None:
+    async def _publish(self, rows: Sequence[_Row]) -> None:
+        messages: list[BusMessage] = []
+        encoded: tuple[FeatureRows, int] | None = None
+        body = b""
+        for row in rows:
+            if encoded is None or encoded[0] is not row.rows or encoded[1] != row.at:
+                encoded, body = (row.rows, row.at), self._encoded(row)
+                if len(messages) % ROWS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            messages.append(BusMessage(row.interval, body, self._headers(row)))
+        if self._fencing is not None:
+            if self._fencing.is_unsure():
+                await asyncio.to_thread(self._fencing.check)  # it waits
+            self._fencing.check()
+        await self._publisher.publish(messages)
+
+    def _encoded(self, row: _Row) -> bytes:
         trace_id = row.trace_id or self._make_id()
-        document = live_document(row.rows, row.at, now_ns=self._clock.now_ns(), trace_id=trace_id)
+        return orjson.dumps(live_document(row.rows, row.at, now_ns=self._clock.now_ns(), trace_id=trace_id))
+
+    def _headers(self, row: _Row) -> dict[str, Any]:
         row_ns = int(row.rows.row_ns[row.at])
-        headers: dict[str, Any] = {
+        return {
             "interval": row.interval,
             "symbol": row.rows.symbol,
             "row_ns": row_ns,
             "available_ns": row.available_ns,
             "late": row.available_ns - row_ns > LATE_NS,
-            "fence": NO_LEASE,
+            "fence": NO_LEASE if self._fencing is None else self._fencing.fences.get(row.rows.symbol, NO_LEASE),
         }
-        if self._fencing is not None:
-            if self._fencing.is_unsure():
-                await asyncio.to_thread(self._fencing.check)  # it waits
-            self._fencing.check()
-            headers["fence"] = self._fencing.fences.get(row.rows.symbol, NO_LEASE)
-        await self._publisher.publish(row.interval, orjson.dumps(document), headers)
 
 
 def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> dict[str, Any]:

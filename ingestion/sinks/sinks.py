@@ -170,4 +170,6 @@ def last_reasons(rows: FeatureRows) -> dict[str, str]:
     """Why the last of the rows does not know what it does not know, by column."""
     assert rows.reasons is not None, "rows from the engine have reasons"
     reasons = rows.reasons[-1]
-    return {rows.feature_set.columns[at]: REASON_NAMES[reasons[at]] for at in np.flatnonzero(reasons)}
+    columns = rows.feature_set.columns
+    at = np.flatnonzero(reasons)
+    return {columns[each]: REASON_NAMES[why] for each, why in zip(at.tolist(), reasons[at].tolist(), strict=True)}

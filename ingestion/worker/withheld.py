@@ -50,6 +50,8 @@ class WithheldGroups:
 
     def apply(self, rows: FeatureRows) -> FeatureRows:
         """The rows with what is withheld taken out; the rows themselves where nothing is."""
+        if not self._spans:
+            return rows
         for number, group in enumerate(rows.feature_set.groups):
             span = self._spans.get((rows.symbol, group.name))
             if span is None:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -37,8 +36,6 @@ CHECKPOINT_EVERY_S: Final = 60
 ASK_AGAIN_NS: Final = 2 * SECOND_NS
 """How long a snapshot may take before it is asked for again."""
 STOP_DEADLINE_S: Final = 20.0
-
-_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -191,6 +188,7 @@ class Worker:
         behind += [stream for stream in self._source.streams if self._inbox.holds(stream)]
         if not self._has_gone_on and not behind:
             self._go_on(pipeline, now_ns)
+            return  # which took seconds with many symbols: the first row is of the time after it
         watermark_ns = self._watermark.advance(now_ns, waiting=behind)
         self._lag_ns = max(0, now_ns - GRACE_NS - watermark_ns)
         tick_ns = floor_to(watermark_ns, self.grid_ns)

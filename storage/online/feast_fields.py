@@ -2,12 +2,15 @@
 
 The script takes a msgpack array of field, value, field, value, ... and unpacks it in Redis: as arguments of their own
 the fields cost the client ten times as much. Redis' msgpack knows strings alone, not the binary type.
+
+Rows that know the same features differ in their times and doubles alone: the rest of their bytes is made once.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import mmh3
@@ -28,6 +31,21 @@ _STRING: Final = 0xA0
 """msgpack's head of a string, to which its length is added, below 32 bytes."""
 _LENGTH_AT: Final = 1 + _FIELD_BYTES
 _VALUE_AT: Final = _LENGTH_AT + 1
+MOST_TEMPLATES: Final = 512
+"""Of some kilobytes each; a market in which all symbols are warm has a few."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What is the same of rows that know the same features.
+
+    at: where the known values are in a row. lines: (known, bytes), whose doubles are to be written. nulls: the lines of
+    the others.
+    """
+
+    at: npt.NDArray[np.intp]
+    lines: npt.NDArray[np.uint8]
+    nulls: bytes
 
 
 class FeastFields:
@@ -49,25 +67,31 @@ class FeastFields:
         self.names: Final = frozenset((*fields, *(f"_ts:{group.name}".encode() for group in groups)))
         """Every field that a row has."""
         self._head = b"\xdd" + struct.pack(">I", 2 * (len(fields) + len(groups)))
+        self._templates: dict[bytes, _Template] = {}
 
     def pack(self, row_ns: int, values: npt.NDArray[np.float64]) -> bytes:
         """The fields of a row.
 
         values: float64 (columns of the set); NaN is written as Feast writes null, an empty value.
         """
-        chosen = values[self._at].astype(_FLOAT64, copy=False)
-        lines = self._lines.copy()
-        lines[:, _VALUE_AT + 1 :] = chosen.view(np.uint8).reshape(len(chosen), _FLOAT64.itemsize)
-        is_null = np.isnan(chosen)
-        if is_null.any():
-            lines[is_null, _LENGTH_AT] = _STRING
-            is_kept = np.ones(lines.shape, np.bool_)
-            is_kept[is_null, _VALUE_AT:] = False
-            packed = lines[is_kept].tobytes()
-        else:
-            packed = lines.tobytes()
+        is_null = np.isnan(values)
+        template = self._templates.get(pattern := is_null.tobytes()) or self._keep_template(pattern, is_null)
+        lines = template.lines.copy()
+        known = values[template.at].astype(_FLOAT64, copy=False)
+        lines[:, _VALUE_AT + 1 :] = known.view(np.uint8).reshape(len(known), _FLOAT64.itemsize)
         value = _packed_string(timestamp_field(row_ns))
-        return self._head + b"".join([field + value for field in self._timestamps]) + packed
+        timestamps = [field + value for field in self._timestamps]
+        return b"".join((self._head, *timestamps, lines.tobytes(), template.nulls))
+
+    def _keep_template(self, pattern: bytes, is_null: npt.NDArray[np.bool_]) -> _Template:
+        if len(self._templates) >= MOST_TEMPLATES:
+            self._templates.clear()
+        is_null = is_null[self._at]
+        nulls = self._lines[is_null, :_VALUE_AT]
+        nulls[:, _LENGTH_AT] = _STRING
+        template = _Template(self._at[~is_null], self._lines[~is_null], nulls.tobytes())
+        self._templates[pattern] = template
+        return template
 
 
 def timestamp_field(row_ns: int) -> bytes:

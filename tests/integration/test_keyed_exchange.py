@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import aio_pika
 import pytest
 
+from ingestion.rabbitmq.bus import BusMessage
 from ingestion.rabbitmq.keyed_exchange import KeyedExchange
 from market.errors import StoreUnavailable
 from tests.broker import Broker
@@ -37,8 +38,10 @@ def test_a_reader_has_the_keys_that_it_binds_and_the_queue_of_the_exchange_those
 
     async def write() -> None:
         exchange = KeyedExchange(broker.address, NAME, ["1s", "3s"])
-        for number, key in enumerate(("1s", "grid", "3s", "grid")):
-            await exchange.publish(key, b"%d" % number, {"interval": key})
+        keys = ("1s", "grid", "3s", "grid")
+        messages = [BusMessage(key, b"%d" % number, {"interval": key}) for number, key in enumerate(keys)]
+        await exchange.publish(messages[:1])
+        await exchange.publish(messages[1:])
         await exchange.close()
 
     broker.do(bind)
@@ -52,7 +55,7 @@ def test_a_broker_that_is_away_is_told_and_takes_messages_once_it_is_back(own_br
 
     def is_taken(body: bytes) -> bool:
         try:
-            loop.run_until_complete(exchange.publish("1s", body, {}))
+            loop.run_until_complete(exchange.publish([BusMessage("1s", body, {})]))
         except StoreUnavailable:
             return False
         return True
@@ -62,7 +65,7 @@ def test_a_broker_that_is_away_is_told_and_takes_messages_once_it_is_back(own_br
         assert is_taken(b"before")
         own_broker.stop()
         with pytest.raises(StoreUnavailable, match=NAME):
-            loop.run_until_complete(exchange.publish("1s", b"meanwhile", {}))
+            loop.run_until_complete(exchange.publish([BusMessage("1s", b"meanwhile", {})]))
         own_broker.start()
         eventually(lambda: is_taken(b"after"), deadline_s=30.0)
     finally:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ingestion.pipeline.served_rows import ServedRows
-from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.sinks.publishing import LivePublisher
+from ingestion.rabbitmq.bus import BusMessage, ProcessBus
+from ingestion.sinks.publishing import MOST_AT_ONCE, LivePublisher
 from market.clock import SECOND_NS, ManualClock, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from tests.queue_contracts import broken_rules
@@ -38,13 +38,15 @@ class AwayBroker:
         self.is_away = True
         self.refused = asyncio.Event()
         self.taken: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
+        self.calls: list[int] = []
 
-    async def publish(self, key: str, body: bytes, headers: Mapping[str, Any]) -> None:
-        assert key == headers["interval"]
+    async def publish(self, messages: Sequence[BusMessage]) -> None:
+        assert all(message.key == message.headers["interval"] for message in messages)
         if self.is_away:
             self.refused.set()
             raise StoreUnavailable("broker: no answer")
-        self.taken.append((json.loads(body), headers))
+        self.calls.append(len(messages))
+        self.taken += [(json.loads(message.body), message.headers) for message in messages]
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -167,12 +169,49 @@ def test_a_full_bus_loses_its_oldest_message() -> None:
     bus = ProcessBus(messages=2)
 
     async def fill() -> None:
-        for number in range(3):
-            await bus.publish("1s", b"%d" % number, {})
+        await bus.publish([BusMessage("1s", b"%d" % number, {}) for number in range(3)])
 
     asyncio.run(fill())
     assert [message.body for message in (bus.take(), bus.take()) if message is not None] == [b"1", b"2"]
     assert bus.take() is None
+
+
+def test_what_waits_is_published_together_in_order_and_a_bounded_number_at_once() -> None:
+    broker = AwayBroker()
+    broker.is_away = False
+    publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made", has_grid=True)
+
+    async def run() -> None:
+        publisher.write([served(*range(1, MOST_AT_ONCE))])
+        await publisher.finish()
+        await publisher.run()
+
+    asyncio.run(run())
+    assert max(broker.calls) == MOST_AT_ONCE
+    assert len(broker.calls) == -(-sum(broker.calls) // MOST_AT_ONCE)
+    assert publisher.published == len(broker.taken)
+    times = [headers["row_ns"] for _, headers in broker.taken]
+    assert times == sorted(times)
+
+
+def test_of_rows_that_an_outage_took_back_the_newest_of_each_interval_is_published() -> None:
+    broker = AwayBroker()
+    publisher = LivePublisher(broker, clock=ManualClock(B), make_id=lambda: "made")
+
+    async def run() -> None:
+        publisher.write([served(1, 2, 3, 4)])
+        running = asyncio.create_task(publisher.run())
+        await asyncio.wait_for(broker.refused.wait(), 10)
+        broker.is_away = False
+        await publisher.finish()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(run())
+    assert [(headers["interval"], vector["timestamp"][-3:-1]) for vector, headers in broker.taken] == [
+        ("1s", "04"),
+        ("3s", "03"),
+    ]
+    assert publisher.replaced == 3
 
 
 def test_the_end_waits_until_what_came_before_it_is_published() -> None:

@@ -87,9 +87,11 @@ class Advances:
 
     def __init__(self) -> None:
         self.closed: list[int] = []
+        self.resume: Callable[[], object] = lambda: None
         self.lanes = {"BTCUSDT": None}
 
     def go_on(self, symbol: str, *, now_ns: int) -> bool:  # noqa: ARG002  # it has no tape
+        self.resume()
         return False
 
     def handle_many(
@@ -113,13 +115,13 @@ class Advances:
 class Running:
     """A worker in a thread, whose clock and store the test moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, symbols: Sequence[str] = ()) -> None:
         self.clock, self.pipeline, self.is_storing = SetClock(), Advances(), False
         self.source = QuietSource()
         self.worker = Worker(
             self.source,
             self.clock,
-            symbols=(),
+            symbols=symbols,
             stages=StageTimes(CollectorRegistry()),
             grid_ns=GRID_NS,
             is_storing=lambda: self.is_storing,
@@ -136,8 +138,8 @@ class Running:
 
 
 @contextmanager
-def running() -> Iterator[Running]:
-    found = Running()
+def running(found: Running | None = None) -> Iterator[Running]:
+    found = Running() if found is None else found
     thread = threading.Thread(target=found.worker.run, args=(cast("Pipeline", found.pipeline),), daemon=True)
     thread.start()
     try:
@@ -156,6 +158,18 @@ def test_every_tick_is_closed_a_grace_after_it_and_none_before() -> None:
             found.pass_to(ms, closes=ms)
         assert found.pipeline.closed == [0, 100, 200, 300]
         assert found.worker.skipped_ticks == 0
+
+
+def test_the_first_row_after_a_start_that_took_seconds_is_of_the_time_after_it() -> None:
+    found = Running(symbols=["BTCUSDT"])
+
+    def take_three_seconds() -> None:
+        found.clock.time_ns += 3 * SECOND_NS
+
+    found.pipeline.resume = take_three_seconds
+    with running(found):
+        eventually(lambda: found.pipeline.closed, deadline_s=DEADLINE_S)
+        assert found.pipeline.closed == [3000]
 
 
 def test_ticks_that_pass_together_are_one_and_the_others_are_counted() -> None:
