@@ -9,9 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from itertools import chain
 from typing import Any, Final
 
@@ -21,18 +20,18 @@ import numpy.typing as npt
 from backfill.bybit.messages import AVAILABILITY_NS, kline_messages
 from backfill.fetching import Destination, Fetched, Place, SymbolDay, fetched
 from backfill.held import KIND, Held, Range, held_of, joined
-from backfill.records import book_records, message_records
+from backfill.records import records_of
 from ingestion.tape.whole import whole_raw
 from ingestion.venues.bybit.venue import BYBIT
 from ingestion.venues.decoders import Decoders
 from market.clock import DAY_NS, MINUTE_NS, floor_to, format_iso
 from market.errors import CorruptStore, NotFound
-from market.events import CONFIRMED, CONTROL, KLINE, Events
+from market.events import CONFIRMED, CONTROL, KLINE
 from storage.file_locks import exclusive
 from storage.places import Place as StoragePlace
 from storage.raw.events import stream_heads
 from storage.raw.manifest import Backfill, RawPart, entry_path, read_entry
-from storage.raw.parquet import PartWriter
+from storage.raw.parquet import PartWriter, name_part
 from storage.raw.raw_data import RawData
 from storage.retention.raw import delete_parts
 
@@ -81,22 +80,16 @@ def backfill_day(
             held = held_of(raw, asked.symbol, asked.data_type, asked.day_ns)
         if held.ranges == ((asked.day_ns, asked.day_ns + DAY_NS),):
             return DayDone(is_stored=False, held=held.ranges)
-        day_before = (date.fromisoformat(asked.day) - timedelta(days=1)).isoformat()
-        is_beginning = standing(place.raw.place, replace(asked, day=day_before)) is None
         if asked.data_type == "funding":
             _pin(place, asked)
         with fetched(
             place,
             asked,
-            is_beginning=is_beginning,
+            is_beginning=is_beginning(place.raw.place, asked),
             takes_substitute=takes_substitute,
             held_minutes=held.minutes,
         ) as found:
-            if found.book is not None:
-                pieces = book_records(place.instruments, asked, found.book)
-            else:
-                pieces = message_records(place.instruments, asked, held, iter(found.messages))
-            return store_day(place.destination, asked, held, pieces, found=found, on_piece=on_piece)
+            return store_day(place.destination, asked, held, found, on_piece=on_piece)
 
 
 def lock_of(raw: RawData, asked: SymbolDay) -> StoragePlace:
@@ -117,6 +110,11 @@ def standing(raw: StoragePlace, asked: SymbolDay) -> Backfill | None:
     return part.backfill
 
 
+def is_beginning(raw: StoragePlace, asked: SymbolDay) -> bool:
+    """Whether history begins with a day: the one before was not backfilled."""
+    return standing(raw, asked.before) is None
+
+
 def _pin(place: Place, asked: SymbolDay) -> None:
     """Let a candle pin the symbol's scale where nothing has: a settlement states no price. Raises NotFound."""
     if place.instruments.get(asked.symbol) is not None:
@@ -129,21 +127,32 @@ def _pin(place: Place, asked: SymbolDay) -> None:
 
 
 def store_day(
-    place: Destination,
-    asked: SymbolDay,
-    held: Held,
-    pieces: Iterator[Events],
-    *,
-    found: Fetched,
-    on_piece: Callable[[], None],
+    place: Destination, asked: SymbolDay, held: Held, found: Fetched, *, on_piece: Callable[[], None]
 ) -> DayDone:
-    """Write what is not held as a part, and read it back; the caller holds the day's lock. Raises as the pieces do."""
+    """Write what is not held as a part, and read it back; the caller holds the day's lock.
+
+    Raises as ``backfill_day``.
+    """
+    part, done = write_day(place, asked, held, found, on_piece=on_piece)
+    if part is not None:
+        name_day(place, asked, part, done)
+    return done
+
+
+def write_day(
+    place: Destination, asked: SymbolDay, held: Held, found: Fetched, *, on_piece: Callable[[], None]
+) -> tuple[RawPart | None, DayDone]:
+    """Put the files of what is not held in their places; the part, for ``name_day``, and what became of the day then.
+
+    The caller holds the day's lock. The part is None where there is nothing to store. Raises as ``backfill_day``.
+    """
     day_ns, data_type = asked.day_ns, asked.data_type
+    pieces = records_of(place.instruments, asked, held, found)
     now_ns = place.clock.now_ns()
     until_ns = min(day_ns + DAY_NS, floor_to(now_ns - AVAILABILITY_NS[data_type], MINUTE_NS))
     first = next(pieces, None)
     if first is None:
-        return DayDone(is_stored=False, held=held.ranges, lacking=_lacking(asked, until_ns, held, set()))
+        return None, DayDone(is_stored=False, held=held.ranges, lacking=_lacking(asked, until_ns, held, set()))
     instrument = place.instruments.get(asked.symbol)
     assert instrument is not None, "decoding pinned a scale"
     count, minutes, span = 0, set[int](), None
@@ -179,14 +188,19 @@ def store_day(
             made=joined(found.made - held.minutes),
             is_substitute=found.is_substitute,
         )
-        writer.commit(backfill=backfill)
+        part = writer.finish(backfill=backfill)
+    return part, replace(done_of(backfill, is_stored=True, messages=count), compared=found.compared)
+
+
+def name_day(place: Destination, asked: SymbolDay, part: RawPart, done: DayDone) -> None:
+    """Make the part of a day known, and read it back; the caller holds the day's lock. Raises CorruptStore."""
+    name_part(place.raw.place, part)
     part = read_entry(entry_path(place.raw.place, asked.symbol, asked.part), asked.symbol)
     try:
-        _check_read_back(place.raw, part, data_type, count)
+        _check_read_back(place.raw, part, asked.data_type, done.messages)
     except CorruptStore:
         delete_parts(place.raw, [part], used_by=())
         raise
-    return replace(done_of(backfill, is_stored=True, messages=count), compared=found.compared)
 
 
 def done_of(known: Backfill, *, is_stored: bool, messages: int = 0) -> DayDone:

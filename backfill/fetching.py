@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Place:
     """Where history comes from and goes to. trades, orderbook: folders or HTTP addresses of archives.
 
     parquet: where raw Parquet goes; None is the raw folder. raw: what there is. One for all days: it reads an entry of
-    the manifest again only when that changed. engine: decodes order books of archived days; None is who asks.
+    the manifest again only when that changed. engine: decodes archived days; None is who asks.
     """
 
     raw_folder: Path
@@ -78,6 +79,10 @@ class Place:
     def destination(self) -> Destination:
         """Where it goes to."""
         return Destination(self.raw, self.instruments, Market(BYBIT.name, self.rest.category), self.clock)
+
+    def address(self, data_type: str) -> str:
+        """Of the archive of trades or order books."""
+        return self.trades if data_type == "trades" else self.orderbook
 
     def archive(self, base: str) -> Archive:
         """An archive, asked as patiently as the exchange."""
@@ -106,6 +111,11 @@ class SymbolDay:
     def end_ms(self) -> int:
         """When the next one begins."""
         return self.start_ms + DAY_NS // MILLISECOND_NS
+
+    @property
+    def before(self) -> SymbolDay:
+        """The day before."""
+        return replace(self, day=(date.fromisoformat(self.day) - timedelta(days=1)).isoformat())
 
     @property
     def part(self) -> str:
@@ -156,7 +166,7 @@ def fetched(
         return
     with ExitStack() as lent:
         try:
-            found = _archived(place, asked, lent, is_beginning=is_beginning)
+            found = archived(place.archive(place.address(asked.data_type)), asked, lent, is_beginning=is_beginning)
         except NotFound:
             substitute = _substitute(place, asked) if takes_substitute else None
             if substitute is None:
@@ -202,13 +212,14 @@ def _by_rest(rest: BybitHistory, asked: SymbolDay) -> Fetched:
     return Fetched(messages, f"{rest.url} mark-price-kline, index-price-kline, open-interest")
 
 
-def _archived(place: Place, asked: SymbolDay, lent: ExitStack, *, is_beginning: bool) -> Fetched:
+def archived(archive: Archive, asked: SymbolDay, lent: ExitStack, *, is_beginning: bool) -> Fetched:
+    """A day's messages from an archive's file, which is lent meanwhile. Raises NotFound, and as ``fetched``."""
     symbol, day = asked.symbol, asked.day
     if asked.data_type == "trades":
-        file = lent.enter_context(place.archive(place.trades).trades(symbol, day))
+        file = lent.enter_context(archive.trades(symbol, day))
         begin = [_beginning(symbol, asked.day_ns)] if is_beginning else []
         return Fetched(chain(begin, trade_messages(symbol, read_trades(file.path, symbol))), file.source)
-    file = lent.enter_context(place.archive(place.orderbook).orderbook(symbol, day))
+    file = lent.enter_context(archive.orderbook(symbol, day))
     return Fetched((), file.source, book=file.path)
 
 

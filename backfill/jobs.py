@@ -18,7 +18,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any, Final
 
-from backfill.book_days import BooksAhead
+from backfill.archived_days import ArchivedAhead
 from backfill.days import backfill_day, day_document
 from backfill.fetching import Place, SymbolDay
 from backfill.request import BackfillRequest, check_category, check_listed, check_request
@@ -206,12 +206,12 @@ class BackfillJobs:
         started = time.monotonic()
         ahead = [day for day in _dates(record) if day not in record.completed_dates]
         try:
-            with closing(BooksAhead(self._place, record.symbol, ahead)) as books:
+            with closing(ArchivedAhead(self._place, record.symbol, ahead, record.data_types)) as archived:
                 for date_round in (0, 1):
                     for day in _dates(record):
                         if day in record.completed_dates or (date_round == 1 and day not in record.failed_dates):
                             continue
-                        record = self._day(self._store.change(job_id, current_date=day), day, books)
+                        record = self._day(self._store.change(job_id, current_date=day), day, archived)
         except _Cancelled:
             return
         failed = record.failed_dates
@@ -230,13 +230,13 @@ class BackfillJobs:
             time.monotonic() - started,
         )
 
-    def _day(self, record: BackfillRecord, day: str, books: BooksAhead) -> BackfillRecord:
+    def _day(self, record: BackfillRecord, day: str, archived: ArchivedAhead) -> BackfillRecord:
         """Do a day and write down how it ended."""
         told: dict[str, Any] = {}
         for data_type in record.data_types:
             asked = SymbolDay(record.symbol, data_type, day)
             try:
-                done = books.of(day) if data_type == "orderbook" else None
+                done = archived.of(asked)
                 if done is None:
                     done = backfill_day(self._place, asked, on_piece=partial(self._check_wanted, record.job_id))
             except FeatureServiceError as error:

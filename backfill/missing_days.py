@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import date
 from typing import Final
 
-from backfill.book_days import BooksAhead
+from backfill.archived_days import ArchivedAhead
 from backfill.days import backfill_day
 from backfill.fetching import Place, SymbolDay
 from backfill.request import data_types_of_kinds
@@ -82,14 +82,16 @@ class MissingDays:
         tasks += [SymbolDay(symbol, data_type, day) for day in days for data_type in data_types]
         try:
             failed: dict[SymbolDay, FeatureServiceError] = {}
-            with closing(BooksAhead(place, symbol, days)) as books:
+            with closing(ArchivedAhead(place, symbol, days, data_types)) as archived:
                 for task in tasks:
-                    if (error := _failure(place, task, tell, books)) is not None:
+                    if (error := _failure(place, task, tell, archived)) is not None:
                         failed[task] = error
                     done += 1
                     if done == _FIRST and _is_out_of_reach(failed):
                         return dict.fromkeys(days, failed[task])
-                failed = {task: again for task in failed if (again := _failure(place, task, tell, books)) is not None}
+                failed = {
+                    task: again for task in failed if (again := _failure(place, task, tell, archived)) is not None
+                }
         except _GivenUpError as given_up:
             raise given_up.reason from None
         finally:
@@ -104,10 +106,12 @@ def _is_out_of_reach(failed: Mapping[SymbolDay, FeatureServiceError]) -> bool:
     return len(failed) == _FIRST and all(isinstance(error, StoreUnavailable) for error in failed.values())
 
 
-def _failure(place: Place, task: SymbolDay, tell: Callable[[], None], books: BooksAhead) -> FeatureServiceError | None:
+def _failure(
+    place: Place, task: SymbolDay, tell: Callable[[], None], archived: ArchivedAhead
+) -> FeatureServiceError | None:
     try:
         tell()
-        if task.data_type != "orderbook" or books.of(task.day) is None:
+        if archived.of(task) is None:
             # The newest trades and a book of one moment are no day to train on.
             backfill_day(place, task, takes_substitute=False, on_piece=tell)
     except FeatureServiceError as error:

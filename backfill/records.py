@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from backfill.bybit.messages import AVAILABILITY_NS
-from backfill.fetching import SymbolDay
+from backfill.fetching import Fetched, SymbolDay
 from backfill.held import KIND, Held
 from ingestion.decoding.decoded import DecodedMessage
 from ingestion.decoding.own import control_message
@@ -33,6 +33,13 @@ BOOK_STALE_NS: Final = 10 * SECOND_NS
 """An order book that is silent for longer than this before its day ends is unknown from there."""
 _CLOCKS_APART_NS: Final = SECOND_NS
 """Clocks of an archive differ by less."""
+
+
+def records_of(instruments: Instruments, asked: SymbolDay, held: Held, found: Fetched) -> Iterator[Events]:
+    """The records of a day that was fetched, but for what is held. Raises as the two below."""
+    if found.book is not None:
+        return book_records(instruments, asked, found.book)
+    return message_records(instruments, asked, held, iter(found.messages))
 
 
 def message_records(

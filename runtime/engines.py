@@ -71,7 +71,7 @@ def engine_of_repository(
 
 def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata: Metadata, workers: int) -> QueueEngine:
     """The engine of all processes on the database, whose jobs each with the jobs role performs."""
-    from backfill.book_days import book_kind
+    from backfill.archived_days import archived_kind
     from runtime.backfilling import archive_addresses
     from runtime.queued_reports import report_kind
     from runtime.queued_views import views_kind
@@ -80,10 +80,11 @@ def queue_engine(settings: Settings, servers: Servers, stores: Stores, metadata:
     from training_sets.engines.job_queue import Kind, QueueEngine
     from training_sets.rebuild.queued import rebuild_kind
 
+    trades, orderbook = archive_addresses(settings)
     kinds: list[Kind[Any]] = [
         rebuild_kind(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
         *recomputing_kinds(stores.raw.parquet, stores.features, kernel_cache_folder(settings)),
-        book_kind(stores.raw.parquet, archive_addresses(settings)[1]),
+        archived_kind(stores.raw.parquet, trades=trades, orderbook=orderbook),
         views_kind(),
         report_kind(stores.raw.parquet, stores.features, settings.feature_registry_versions_dir),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.engine import AskedMaterialization, Materialized, MaterializeViews
+from feature_repo.key_parts import KeyPart
 from feature_repo.store import open_repository
 from market.errors import InvalidRequest
 from training_sets.engines.error_documents import error_document, error_of
@@ -32,7 +33,9 @@ def _document_of(task: MaterializeViews) -> dict[str, Any]:
 def _task(document: Mapping[str, Any]) -> MaterializeViews:
     asked = (
         AskedMaterialization(
-            **each | {"start": datetime.fromisoformat(each["start"]), "end": datetime.fromisoformat(each["end"])}
+            **each
+            | {name: datetime.fromisoformat(each[name]) for name in ("start", "end")}
+            | {"part": KeyPart(**each["part"])}
         )
         for each in document["asked"]
     )
@@ -41,8 +44,14 @@ def _task(document: Mapping[str, Any]) -> MaterializeViews:
 
 
 def _result_document(done: list[Materialized]) -> list[dict[str, Any]]:
-    return [{"view": each.view, "error": None if each.error is None else error_document(each.error)} for each in done]
+    return [
+        {"view": each.view, "error": None if each.error is None else error_document(each.error), "rows": each.rows}
+        for each in done
+    ]
 
 
 def _result(document: list[dict[str, Any]]) -> list[Materialized]:
-    return [Materialized(each["view"], None if each["error"] is None else error_of(each["error"])) for each in document]
+    return [
+        Materialized(each["view"], None if each["error"] is None else error_of(each["error"]), each["rows"])
+        for each in document
+    ]

@@ -119,13 +119,30 @@ class PartWriter:
     ) -> list[Place]:
         """Make the part known once its files are on the disk, read back and compared; the files, sorted.
 
+        Takes and raises what ``finish`` does.
+        """
+        part = self.finish(source, seqs=seqs, backfill=backfill)
+        if part is None:
+            return []
+        name_part(self._root, part)
+        return sorted(self._root / file.path for file in part.files)
+
+    def finish(
+        self,
+        source: TapeSource | None = None,
+        *,
+        seqs: tuple[int, int] | None = None,
+        backfill: Backfill | None = None,
+    ) -> RawPart | None:
+        """Put the part's files in their places, read back and compared, for ``name_part``; None without events.
+
         source: the segment it was made of. seqs: first and last seq of its messages; None are those of its events.
         backfill: where it comes from, if it did not arrive live.
 
         Raises CorruptStore when a file does not hold what was written to it, StoreUnavailable.
         """
         if self._seqs is None:
-            return []
+            return None
         staged: dict[Place, Path] = {}
         stated = []
         for (index, _), file in sorted(self._files.items()):
@@ -134,28 +151,21 @@ class PartWriter:
             stated.append(finished)
         publish_files(staged)
         first_seq, last_seq = seqs or self._seqs
-        remove_staged(entry_path(self._root, self._symbol, self._part))
-        before = self._files_before()
-        write_entry(
-            self._root,
-            RawPart(
-                symbol=self._symbol,
-                name=self._part,
-                price_exponent=self._instrument.price_exponent,
-                quantity_exponent=self._instrument.quantity_exponent,
-                decoder_version=self._decoder_version,
-                first_seq=first_seq,
-                last_seq=last_seq,
-                first_ns=self._period[0],
-                last_ns=self._period[1],
-                files=tuple(stated),
-                source=source,
-                backfill=backfill,
-                market=str(self._market),
-            ),
+        return RawPart(
+            symbol=self._symbol,
+            name=self._part,
+            price_exponent=self._instrument.price_exponent,
+            quantity_exponent=self._instrument.quantity_exponent,
+            decoder_version=self._decoder_version,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            first_ns=self._period[0],
+            last_ns=self._period[1],
+            files=tuple(stated),
+            source=source,
+            backfill=backfill,
+            market=str(self._market),
         )
-        remove_files(before - staged.keys())
-        return sorted(staged)
 
     def __enter__(self) -> Self:
         return self
@@ -180,10 +190,30 @@ class PartWriter:
             file = self._files[index, date] = PartFile(path, metadata)
         return file
 
-    def _files_before(self) -> set[Place]:
-        """The files of the part that this one replaces; a damaged entry names none."""
-        path = entry_path(self._root, self._symbol, self._part)
-        try:
-            return {self._root / file.path for file in read_entry(path, self._symbol).files}
-        except (FileNotFoundError, CorruptStore):
-            return set()
+
+def name_part(root: Place, part: RawPart) -> None:
+    """Make a part known whose files are in their places, and remove those of the part that it replaces.
+
+    Raises StoreUnavailable.
+    """
+    remove_staged(entry_path(root, part.symbol, part.name))
+    before = _files_named(root, part)
+    write_entry(root, part)
+    remove_files(before - _files_of(root, part))
+
+
+def discard_part(root: Place, part: RawPart) -> None:
+    """Remove the files of a part that was never named. Raises StoreUnavailable."""
+    remove_files(_files_of(root, part) - _files_named(root, part))
+
+
+def _files_of(root: Place, part: RawPart) -> set[Place]:
+    return {root / file.path for file in part.files}
+
+
+def _files_named(root: Place, part: RawPart) -> set[Place]:
+    """The files that the manifest names for the part; a damaged entry names none."""
+    try:
+        return _files_of(root, read_entry(entry_path(root, part.symbol, part.name), part.symbol))
+    except (FileNotFoundError, CorruptStore):
+        return set()

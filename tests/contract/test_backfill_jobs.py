@@ -28,7 +28,7 @@ from storage.database.backfill_jobs import BackfillStore
 from storage.database.job_queue import JobQueue
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
-from tests.archived_books import write_book
+from tests.archived_files import write_book
 from tests.bybit_rest import BybitHistoryServer, Failure, History, recorded_klines
 from tests.engines import Backwards
 from tests.killed_backfills import files_of

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backfill.book_days import BooksAhead, book_kind
-from backfill.days import backfill_day
-from backfill.fetching import SymbolDay
+from backfill.archived_days import ArchivedAhead, archived_kind
+from backfill.days import DayDone, backfill_day
+from backfill.fetching import Place, SymbolDay
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from ingestion.tape.quality import SymbolReport
 from market.clock import DAY_NS
@@ -31,7 +32,7 @@ from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
-from tests.archived_books import book_place, files_of, write_book
+from tests.archived_files import archive_place, files_of, write_book, write_trades
 from tests.leakage_checks import accused, checking, drawn_rows, plant
 from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
@@ -52,7 +53,8 @@ from training_sets.rebuild.runs import RebuildRun, RebuiltDay
 DAYS = 4
 DEADLINE_S = 120.0
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
-BOOK, BOOK_DAYS = "DOGEUSDT", ("2025-05-30", "2025-05-31", "2025-06-01")
+ARCHIVED, ARCHIVED_DAYS = "DOGEUSDT", ("2025-05-29", "2025-05-30", "2025-05-31", "2025-06-01")
+LACKING_TRADES, LACKING_BOOK = ARCHIVED_DAYS[1], ARCHIVED_DAYS[2]
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,29 @@ def report_of(raw: Path, features: Path, symbol: str) -> SymbolReport:
     )
 
 
+def write_archive(folder: Path) -> None:
+    """Of one day there are no trades, of another one no order book."""
+    for day in ARCHIVED_DAYS:
+        if day != LACKING_TRADES:
+            write_trades(folder, ARCHIVED, day)
+        if day != LACKING_BOOK:
+            write_book(folder, ARCHIVED, day)
+
+
+def outcome(ask: Callable[[], DayDone | None]) -> DayDone | str | None:
+    """What became of a day, or why it failed."""
+    try:
+        return ask()
+    except NotFound as error:
+        return str(error)
+
+
+def unnamed(place: Place) -> set[Path]:
+    """Files of raw Parquet that the manifest does not name."""
+    named = {place.raw_folder / file.path for part in place.raw.parts(ARCHIVED) for file in part.files}
+    return {*place.raw_folder.rglob("*.parquet")} - named
+
+
 class EngineContract:
     """Its subclasses say what ``engine`` is."""
 
@@ -155,22 +180,25 @@ class EngineContract:
         assert accusation == accused(SYMBOLS, DAYS, here)
         assert "the feature log of BTCUSDT 2026-01-08 must be what its raw data gives, volume_3s" in accusation
 
-    def test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(
-        self, engine: Engine, tmp_path: Path
-    ) -> None:
-        for day in BOOK_DAYS[:-1]:
-            write_book(tmp_path / "archive", BOOK, day)
-        there = book_place(tmp_path / "raw", tmp_path / "archive", BOOK, engine=engine)
-        here = book_place(tmp_path / "raw here", tmp_path / "archive", BOOK, engine=None)
-        with closing(BooksAhead(there, BOOK, BOOK_DAYS)) as books:
-            found = [books.of(day) for day in BOOK_DAYS[:-1]]
-            with pytest.raises(NotFound) as lacking:
-                books.of(BOOK_DAYS[-1])
-        assert found == [backfill_day(here, SymbolDay(BOOK, "orderbook", day)) for day in BOOK_DAYS[:-1]]
-        with pytest.raises(NotFound, match=str(lacking.value)):
-            backfill_day(here, SymbolDay(BOOK, "orderbook", BOOK_DAYS[-1]))
-        assert len(files_of(there, BOOK)) == 4 * len(found), "three tables and an entry of the manifest"
-        assert files_of(there, BOOK) == files_of(here, BOOK)
+    def test_archived_days_have_the_bytes_of_days_decoded_in_this_thread(self, engine: Engine, tmp_path: Path) -> None:
+        write_archive(tmp_path / "archive")
+        there = archive_place(tmp_path / "raw", tmp_path / "archive", ARCHIVED, engine=engine)
+        here = archive_place(tmp_path / "raw here", tmp_path / "archive", ARCHIVED, engine=None)
+        asked = [SymbolDay(ARCHIVED, data_type, day) for day in ARCHIVED_DAYS for data_type in ("trades", "orderbook")]
+        found, left = [], []
+        with closing(ArchivedAhead(there, ARCHIVED, ARCHIVED_DAYS, ("trades", "orderbook"))) as ahead:
+            for day in asked:
+                done = outcome(partial(ahead.of, day))
+                if done is None:
+                    left.append(day)
+                    done = outcome(partial(backfill_day, there, day))
+                found.append(done)
+        assert found == [outcome(partial(backfill_day, here, day)) for day in asked]
+        assert [isinstance(done, str) for done in found] == [False, False, True, False, False, True, False, False]
+        # The day before it failed, so history begins with it.
+        assert left == [SymbolDay(ARCHIVED, "trades", LACKING_BOOK)]
+        assert files_of(there, ARCHIVED) == files_of(here, ARCHIVED)
+        assert not unnamed(there)
 
     def test_every_task_is_answered(self, engine: Engine) -> None:
         assert sorted(engine.run([Add(1, 2), Add(3, 4), Add(5, 6)])) == [3, 7, 11]
@@ -189,7 +217,7 @@ class TestPool(EngineContract):
 def queue_engine(url: str, raw: Path, features: Path, kernel_cache: Path) -> QueueEngine:
     kinds: list[Kind[Any]] = [
         rebuild_kind(RawData(raw), FeatureLog(features), kernel_cache),
-        book_kind(RawData(features / "raw"), str(features / "archive")),
+        archived_kind(RawData(features / "raw"), trades=str(features / "archive"), orderbook=str(features / "archive")),
         *recomputing_kinds(RawData(raw), FeatureLog(features), kernel_cache),
         report_kind(RawData(raw), FeatureLog(features), SHIPPED_FOLDER),
         Kind("add", Add, asdict, lambda document: Add(**document), int, int),
@@ -268,10 +296,8 @@ class TestRayCluster(EngineContract):
         super().test_a_leakage_check_finds_what_it_finds_in_this_thread(engine, raw, tmp_path, kernel_cache, features)
 
     @pytest.mark.soak
-    def test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(
-        self, engine: Engine, tmp_path: Path
-    ) -> None:
-        super().test_order_books_of_archived_days_have_the_bytes_of_days_decoded_in_this_thread(engine, tmp_path)
+    def test_archived_days_have_the_bytes_of_days_decoded_in_this_thread(self, engine: Engine, tmp_path: Path) -> None:
+        super().test_archived_days_have_the_bytes_of_days_decoded_in_this_thread(engine, tmp_path)
 
     def test_a_task_whose_process_died_is_performed_again(self, engine: Engine, tmp_path: Path) -> None:
         assert list(engine.run([KillsAWorker(str(tmp_path / "been here"), os.getpid())])) == ["performed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from feast.infra.common.materialization_job import MaterializationTask
 from feast.types import Float64, Int64, String
 from sqlalchemy import make_url
 
-from feature_repo.engine import AskedMaterialization, MaterializeViews, runs_of_views
+from feature_repo.engine import AskedMaterialization, Materialized, MaterializeViews, runs_of_views
+from feature_repo.key_parts import KeyPart
 from market.errors import CorruptStore, InvalidRequest
 from runtime.queued_views import views_kind
 from storage.database.schema import upgrade
@@ -113,13 +115,13 @@ def queue() -> Iterator[tuple[dict[str, Any], str]]:
         named = make_url(url)
         of_server = {"HOST": named.host, "PORT": named.port, "USER": named.username, "DB": named.database}
         settings = "".join(f"POSTGRES_{name}={value}\n" for name, value in of_server.items())
-        yield {"engine": "queue"}, f"REDIS_HOST={HOST}\nREDIS_PORT={PORT}\n{settings}"
+        yield {"engine": "queue", "rows_per_task": 1}, f"REDIS_HOST={HOST}\nREDIS_PORT={PORT}\n{settings}"
 
 
 @contextmanager
 def ray() -> Iterator[tuple[dict[str, Any], str]]:
     with Cluster(cpus=2) as cluster:
-        yield {"ray_address": cluster.address}, ""
+        yield {"ray_address": cluster.address, "rows_per_task": 1}, ""
 
 
 # Two processes import Feast for each command on a pool: the others show that a view goes on where it ended.
@@ -136,6 +138,27 @@ def test_online_rows_are_those_of_feasts_own_engine(
     with engine() as (options, settings):
         repository(tmp_path / "repository", options, settings)
         assert materialize(tmp_path / "repository", *commands) == expected
+
+
+def test_a_view_of_many_rows_is_written_by_parts_of_its_keys(tmp_path: Path, expected: Rows) -> None:
+    store = repository(tmp_path / "repository", None)
+    asked = AskedMaterialization("book", at(0), at(30), only_latest=True, disable_event_timestamp=False)
+
+    def perform(part: KeyPart) -> Materialized:
+        [done] = MaterializeViews(store.config, None, (replace(asked, part=part),)).perform(lambda: False)
+        return done
+
+    def book() -> list[tuple[Any, ...]]:
+        return online(tmp_path / "repository")["market_book"]
+
+    assert perform(KeyPart(most_rows=1)) == Materialized("book", None, rows=2)
+    assert book() == []
+    keys = []
+    for number in range(3):
+        assert perform(KeyPart(number, 3)) == Materialized("book", None)
+        keys.append(len(book()))
+    assert keys == [0, 1, 2], "by their hashes"
+    assert book() == expected["market_book"]
 
 
 def test_a_view_that_cannot_be_read_stops_no_other_and_is_told_by_its_error(tmp_path: Path) -> None:

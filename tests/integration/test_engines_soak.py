@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from storage.raw.raw_data import RawData
 from tests.many_days import digests, ranges, rebuilt_here, write_days
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
+from tests.waiting import eventually
 from training_sets.engines.engine import Engine
 from training_sets.engines.job_queue import QueueEngine
 from training_sets.engines.pool import Pool
@@ -35,6 +35,8 @@ SYMBOLS = [f"S{number:02d}USDT" for number in range(16)]
 DAYS = 8
 BETWEEN_KILLS = 20
 """Days that end between two deaths: a machine of any speed gets on."""
+
+DEADLINE_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +118,7 @@ def test_a_ray_cluster_whose_workers_nodes_and_head_are_killed(
             nonlocal node
             what = next(whats)
             if what == "worker":
-                for process in workers_of_ray(cluster)[:1]:
-                    os.kill(process, signal.SIGKILL)
+                eventually(lambda: kill_a_worker(cluster), deadline_s=DEADLINE_S)
             elif what == "node":
                 node.kill()
                 node = cluster.add_node(cpus=1)
@@ -131,7 +132,10 @@ def test_a_ray_cluster_whose_workers_nodes_and_head_are_killed(
     assert {"worker", "node", "head"} <= set(killed)
 
 
-def workers_of_ray(cluster: Cluster) -> list[int]:
-    """Processes that perform a task at this moment."""
-    listed = subprocess.run(["/usr/bin/pgrep", "-f", "^ray::_perform"], capture_output=True, text=True, check=False)
-    return [int(line) for line in listed.stdout.split() if os.getpgid(int(line)) in cluster.groups]
+def kill_a_worker(cluster: Cluster) -> bool:
+    """Whether there was one that performs a task at this moment."""
+    for process in cluster.performing():
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+            return True
+    return False

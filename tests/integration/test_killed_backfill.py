@@ -14,7 +14,7 @@ import pytest
 
 from market.clock import DAY_NS, MILLISECOND_NS, parse_iso_ns
 from storage.database.schema import upgrade
-from tests.archived_books import write_book
+from tests.archived_files import write_book
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, History
 from tests.killed_backfills import SYMBOL
 from tests.postgres_servers import new_database, running_postgres

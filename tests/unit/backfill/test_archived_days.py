@@ -17,7 +17,7 @@ from market.clock import SECOND_NS, ManualClock
 from market.errors import NotFound, UnreadableRecording
 from market.events import CONTROL, GAP, KLINE, ORDERBOOK, START, TRADE
 from storage.raw.raw_data import RawData
-from tests.archived_books import write_book
+from tests.archived_files import write_book
 from tests.backfilled_days import BEGIN_NS, DAY, DOGE, archive_with, stored
 from tests.bybit_rest import BybitHistoryServer
 from tests.engines import Backwards

@@ -1,7 +1,8 @@
-"""Order books of an archive: small files of any symbol and day."""
+"""Files of an archive: small ones of any symbol and day."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import zipfile
 from pathlib import Path
@@ -34,12 +35,21 @@ def write_book(folder: Path, symbol: str, day: str) -> None:
         archive.writestr(f"{day}_{symbol}_ob500.data", "\n".join(lines))
 
 
-def book_place(raw: Path, archive: Path, symbol: str, *, engine: Engine | None) -> Place:
-    """Where order books come from and go to; nothing else is asked for, and its scale is pinned."""
+def write_trades(folder: Path, symbol: str, day: str) -> None:
+    """20 trades, a second apart, from the day's begin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    begin_s = parse_iso_ns(day) // 10**9
+    lines = [f"{begin_s + at}.25,{symbol},Buy,{1 + at},0.2,id-{day}-{at}" for at in range(20)]
+    text = "\n".join(["timestamp,symbol,side,size,price,trdMatchID", *lines])
+    (folder / f"{symbol}{day}.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def archive_place(raw: Path, archive: Path, symbol: str, *, engine: Engine | None) -> Place:
+    """Where archived days come from and go to; nothing else is asked for, and the symbol's scale is pinned."""
     clock = ManualClock(parse_iso_ns("2025-07-01"))
     pins = InstrumentPins(raw)
     pins.pin(symbol, "0.2")
-    return Place(raw, pins, BybitHistory("http://localhost:1", clock), "", str(archive), clock, engine=engine)
+    return Place(raw, pins, BybitHistory("http://localhost:1", clock), str(archive), str(archive), clock, engine=engine)
 
 
 def files_of(place: Place, symbol: str) -> dict[str, bytes]:
