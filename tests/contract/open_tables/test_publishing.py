@@ -16,6 +16,7 @@ from storage.features.merging import KEPT_NS, merge_days
 from storage.iceberg.catalog import listed_tables
 from storage.iceberg.publishing import MANIFEST, PublishedTable
 from storage.objects.path import ObjectPath
+from storage.objects.unnamed import remove_unnamed
 from storage.raw.raw_data import RawData
 from storage.retention.features import delete_feature_days, expired_feature_days
 from storage.retention.raw import delete_parts
@@ -138,6 +139,8 @@ def test_what_retention_removes_is_read_until_it_is_published_and_no_reader_meet
     assert published.rows(snapshot_id=first.snapshot_id) == both
     gone = addresses(published, first.snapshot_id) - addresses(published, None)
     assert len(gone) == 1
+    if isinstance(published.log.folder, ObjectPath):
+        assert remove_unnamed(published.log.folder, older_than_s=0.0) == (0, 0)
     assert all(is_there(address) for address in gone)
     published.expire()
     assert not any(is_there(address) for address in gone)
