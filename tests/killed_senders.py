@@ -52,14 +52,20 @@ class KilledSenders:
         self._next: tuple[str, re.Pattern[str], int, Moment, Callable[[], None]] | None = None
 
     def draw(self, steps: Mapping[str, str], kill: Callable[[], None], *, most: int) -> None:
-        """Draw the next kill: at the first request of a step, or up to the one numbered ``most``.
+        """Draw the next kill: at the first request of a step, or one of those up to the one numbered ``most``.
 
         steps: by name, what ``METHOD /path`` of its requests matches. One that asks and changes nothing is done.
+        A statement of SQL, which may wait for another, is not late.
         """
         step = self.drawn.choice([*steps])
-        moment = "after" if steps[step].startswith("GET") else self.drawn.choice(MOMENTS)
+        moments = {"GET": MOMENTS[2:3], "SQL": MOMENTS[:3]}.get(steps[step][:3], MOMENTS)
+        number = self.drawn.randint(1, most)
+        self.plan(step, steps[step], self.drawn.choice(moments), kill, number=number)
+
+    def plan(self, step: str, pattern: str, moment: Moment, kill: Callable[[], None], *, number: int = 1) -> None:
+        """The next kill: at the request of this number that matches the pattern of the step."""
         with self._changed:
-            self._next = step, re.compile(steps[step]), self.drawn.randint(1, most), moment, kill
+            self._next = step, re.compile(pattern), number, moment, kill
 
     def spare(self) -> bool:
         """Kill nobody any more; whether the kill that was drawn has happened."""
@@ -76,7 +82,7 @@ class KilledSenders:
             self._is_over = False
 
     def of(self, method: str, path: str) -> Killing | None:
-        """The kill that is due at this request."""
+        """The kill that is due at this request; of SQL the path is the text that is sent."""
         with self._changed:
             self._seen += 1
             self._changed.notify_all()

@@ -26,8 +26,9 @@ from storage.places import Place
 from tests.build_places import books_on, place_in
 from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
-from tests.forked import forked, publish_dataset
+from tests.forked import forked
 from tests.killed_senders import KilledSenders
+from tests.killed_writers import publish_dataset
 from tests.postgres_servers import new_database, running_postgres
 from tests.s3_server import KILLS, SECRET, FaultProxy, new_object_place
 from training_sets.builds.builds import DatasetBuilds

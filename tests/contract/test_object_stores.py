@@ -36,7 +36,8 @@ from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
 from storage.tape import FIRST_SEQ, TapeWriter
-from tests import forked
+from tests import killed_writers
+from tests.forked import forked
 from tests.killed_senders import KilledSenders
 from tests.s3_server import KILLS, FaultProxy, new_object_place
 from training_sets.rebuild.days import DayRange, rebuild_days
@@ -155,7 +156,7 @@ def test_processes_that_are_killed_at_any_step_of_their_writes_lose_and_double_n
     while kills.total < KILLS:
         place, is_done = new_object_place(), False
         while not is_done:
-            process = forked.forked(forked.compact, taped, SYMBOL, str(place))
+            process = forked(killed_writers.compact, taped, SYMBOL, str(place))
             # What it has finished stays, so that it comes to its end although it is killed again and again.
             kills.draw(STEPS, process.kill, most=3)
             process.join()
