@@ -82,6 +82,8 @@ class FaultProxy:
         self.failed = 0
         self._share, self._drawn = 0.0, random.Random()
         self._left: tuple[int, str] | None = None
+        self.refusal: tuple[int, str, str, str] | None = None
+        """Status, code and message of the answer to every request whose ``METHOD /path`` begins with the last."""
         self.kills: KilledSenders | None = None
         """Who dies of what request."""
         owner = self
@@ -107,7 +109,8 @@ class FaultProxy:
         """Fail no more."""
         self.come_back()
         with self._lock:
-            self._planned, self._share, self.drops_conditions, self.kills = [], 0.0, False, None
+            self._planned, self._share, self.drops_conditions = [], 0.0, False
+            self.kills = self.refusal = None
 
     def go_away_after(self, count: int, method: str) -> None:
         """Refuse everything once so many requests of this method more have been done, until ``come_back``."""
@@ -172,6 +175,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
             return
         fault = self.proxy.take(self.command, self.path)
+        if self.proxy.refusal is not None and f"{self.command} {self.path}".startswith(self.proxy.refusal[3]):
+            status, code, message, _ = self.proxy.refusal
+            key = CREDENTIALS["AWS_ACCESS_KEY_ID"]  # which stores repeat
+            told = (
+                f"<Error><Code>{code}</Code><Message>{message}</Message><AWSAccessKeyId>{key}</AWSAccessKeyId></Error>"
+            )
+            self._answer(status, told.encode(), {})
+            return
         if fault == "refuse":
             self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
             return
