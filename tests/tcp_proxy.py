@@ -91,7 +91,8 @@ class TcpProxy:
                 sink.sendall(chunk)
         for each in (source, sink):
             with suppress(OSError):
-                each.close()
+                each.shutdown(socket.SHUT_RDWR)  # or the other side, which another thread reads, would stay open
+            each.close()
 
     def _is_killed_at(self, sink: socket.socket, chunk: bytes) -> bool:
         if self._kills is None:
