@@ -1,4 +1,4 @@
-"""What keeps a service from running on this machine: settings, versions, servers, disk and clock, and what to do."""
+"""What keeps a service from running on this machine: settings, versions, servers, disk, object stores and clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from market.clock import SECOND_NS, SystemClock, format_iso
 from market.errors import FeatureServiceError, InvalidSettings
 from runtime.package_names import foreign_names
 from runtime.servers import Servers, running_servers
-from runtime.settings import Settings, unknown_settings
+from runtime.settings import Settings, object_store_properties, unknown_settings
 
 Verdict = Literal["ok", "check it", "wrong"]
 BUILT_AT_NS: Final = 1_767_225_600 * SECOND_NS
@@ -54,6 +54,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     yield from _feature_modules(settings)
     yield _clock()
     yield from _disks(settings)
+    yield from _object_stores(settings)
     try:
         with running_servers(settings) as servers:
             yield from _servers(settings, servers)
@@ -126,6 +127,19 @@ def _refusal(folder: Path) -> str | None:
             return None
     except OSError as error:
         return None if error.errno == errno.ENOSPC else error.strerror  # how full it is is looked at next
+
+
+def _object_stores(settings: Settings) -> Iterator[Finding]:
+    from runtime.wiring import object_places
+
+    for place in object_places(settings):
+        try:
+            object_store_properties()  # of which the endpoint is checked
+            place.probe()
+        except FeatureServiceError as error:
+            yield Finding("object store", "wrong", str(error))
+        else:
+            yield Finding("object store", "ok", f"{place}: objects can be written, read and deleted")
 
 
 def _servers(settings: Settings, servers: Servers) -> Iterator[Finding]:

@@ -81,10 +81,13 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     from feature_repo.definitions import definitions
     from feature_repo.foreign import foreign_definitions
     from feature_repo.store import closing_registry, export_registry
+    from runtime.wiring import prepare_places
     from storage.database.schema import feast_schema_locked
     from storage.durable_files import make_folder
     from storage.places import place_of
 
+    if is_applied:
+        prepare_places(settings)  # below which the folders of views are made
     ours = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),
         versions_folder=settings.feature_registry_versions_dir,

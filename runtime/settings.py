@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -266,9 +267,12 @@ def load_settings(
 
 
 def object_store_properties() -> dict[str, str]:
-    """The endpoint and region of an object store, as pyiceberg names what the SDKs' variables say."""
+    """What the SDKs' variables say of an object store, as pyiceberg names it. Raises InvalidSettings of an endpoint."""
     stated = {"s3.endpoint": "AWS_ENDPOINT_URL", "client.region": "AWS_REGION"}
-    return {name: os.environ[variable] for name, variable in stated.items() if os.environ.get(variable)}
+    found = {name: os.environ[variable] for name, variable in stated.items() if os.environ.get(variable)}
+    if re.fullmatch(r"(https?://[^/@\s]+/?)?", found.get("s3.endpoint", "")) is None:
+        raise InvalidSettings("settings", ["AWS_ENDPOINT_URL: must be http://HOST:PORT or https://HOST:PORT, was not"])
+    return found
 
 
 def unknown_settings(*, env_file: Path | None = Path(".env")) -> list[str]:

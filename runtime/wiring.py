@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
 from runtime.servers import Servers
-from runtime.settings import Settings
+from runtime.settings import Settings, object_store_properties
 
 if TYPE_CHECKING:
     from ingestion.pipeline.dead_letter import DeadLetter
@@ -48,8 +48,11 @@ def instrument_pins(settings: Settings) -> InstrumentPins:
 
 
 def prepare_places(settings: Settings) -> None:
-    """Make the top folders of stores and archive that are in an object store. Raises StoreUnavailable."""
-    for place in object_places(settings):
+    """Make the top folders of stores and archive in an object store. Raises InvalidSettings, StoreUnavailable."""
+    places = object_places(settings)
+    if places:
+        object_store_properties()  # of which the endpoint is checked
+    for place in places:
         place.prepare()
 
 

@@ -14,10 +14,12 @@ from pyiceberg.table import Table
 from market.clock import DAY_NS, SECOND_NS, utc_date
 from market.events import TICKER, TRADE
 from market.instruments import Instrument
+from runtime.settings import object_store_properties
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import write_rebuilt_day
+from storage.iceberg.catalog import open_catalog
 from storage.iceberg.publishing import PublishedTable
-from storage.places import Place
+from storage.places import Place, place_of
 from storage.raw.parquet import write_events
 from storage.raw.raw_data import RawData
 from tests.raw_events import message
@@ -112,3 +114,9 @@ def write_trades(published: Published, part: str, first_seq: int) -> None:
 
 def addresses(published: Published, snapshot_id: int | None) -> set[str]:
     return {task.file.file_path for task in published.table().scan(snapshot_id=snapshot_id).plan_files()}
+
+
+def publish(address: str, catalog: str, url: str, keep_ns: int) -> None:
+    """Publish what is at an address, in a process that a test kills."""
+    with open_catalog(catalog, url, object_store_properties()) as opened:
+        Published(place_of(address), opened).publish(keep_ns=keep_ns)

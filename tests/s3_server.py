@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Literal
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 from storage.objects.path import ObjectPath, object_path
 from tests.conftest import is_answering
+from tests.killed_senders import KilledSenders
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -80,14 +82,16 @@ class FaultProxy:
         self.failed = 0
         self._share, self._drawn = 0.0, random.Random()
         self._left: tuple[int, str] | None = None
-        self._call: tuple[int, str, Callable[[], None]] | None = None
+        self.refusal: tuple[int, str, str, str] | None = None
+        """Status, code and message of the answer to every request whose ``METHOD /path`` begins with the last."""
+        self.kills: KilledSenders | None = None
+        """Who dies of what request."""
         owner = self
 
         class Handler(_Handler):
             proxy = owner
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -106,16 +110,12 @@ class FaultProxy:
         self.come_back()
         with self._lock:
             self._planned, self._share, self.drops_conditions = [], 0.0, False
+            self.kills = self.refusal = None
 
     def go_away_after(self, count: int, method: str) -> None:
         """Refuse everything once so many requests of this method more have been done, until ``come_back``."""
         with self._lock:
             self._left = (count, method)
-
-    def call_after(self, count: int, method: str, call: Callable[[], None] | None) -> None:
-        """Call once when so many requests of this method more have come, before the last is done; None is never."""
-        with self._lock:
-            self._call = None if call is None else (count, method, call)
 
     def come_back(self) -> None:
         with self._lock:
@@ -125,12 +125,6 @@ class FaultProxy:
         """The fault that this request meets."""
         with self._lock:
             self.requests[method] += 1
-            if self._call is not None and self._call[1] == method:
-                count, _, call = self._call
-                self._call = (count - 1, method, call)
-                if count == 1:
-                    self._call = None
-                    call()
             if self._left is not None:
                 left, counted = self._left
                 if left <= 0:
@@ -156,8 +150,18 @@ class FaultProxy:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing of a client that was killed or gave up; what else goes wrong is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, of which the second would wait 40 ms for an answer
     proxy: ClassVar[FaultProxy]
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as the library names it
@@ -165,29 +169,49 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self._body()
+        killing = None if self.proxy.kills is None else self.proxy.kills.of(self.command, self.path)
+        if killing is not None:
+            killing.carry_out(partial(self._forward, body))
+            self._hang_up()
+            return
         fault = self.proxy.take(self.command, self.path)
+        if self.proxy.refusal is not None and f"{self.command} {self.path}".startswith(self.proxy.refusal[3]):
+            status, code, message, _ = self.proxy.refusal
+            key = CREDENTIALS["AWS_ACCESS_KEY_ID"]  # which stores repeat
+            told = (
+                f"<Error><Code>{code}</Code><Message>{message}</Message><AWSAccessKeyId>{key}</AWSAccessKeyId></Error>"
+            )
+            self._answer(status, told.encode(), {})
+            return
         if fault == "refuse":
             self._answer(503, b"<Error><Code>SlowDown</Code></Error>", {})
             return
         if fault == "swallow":
             self._answer(200, b"", {"ETag": '"0123456789abcdef0123456789abcdef"'})
             return
-        connection = HTTPConnection("127.0.0.1", self.proxy.target)
-        try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-            if self.proxy.drops_conditions:
-                headers = {name: value for name, value in headers.items() if not name.lower().startswith("if-")}
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
+        answer, content = self._forward(body)
         if fault == "lose_answer":
             self._hang_up()
             return
         self._answer(answer.status, content, _kept(answer), cut=fault == "cut")
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass  # noqa: N815  # as the library calls them
+
+    def _forward(self, body: bytes, share: float = 1.0) -> tuple[HTTPResponse, bytes]:
+        """What the server answers; of a share of the request it is nothing."""
+        connection = HTTPConnection("127.0.0.1", self.proxy.target)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+        if self.proxy.drops_conditions:
+            headers = {name: value for name, value in headers.items() if not name.lower().startswith("if-")}
+        sent = body[: int(len(body) * share)]
+        try:
+            connection.request(self.command, self.path, sent, headers | {"Content-Length": str(len(body))})
+            if share < 1.0:
+                return HTTPResponse(connection.sock), b""
+            answer = connection.getresponse()
+            return answer, answer.read()
+        finally:
+            connection.close()
 
     def _body(self) -> bytes:
         if self.headers.get("transfer-encoding") != "chunked":

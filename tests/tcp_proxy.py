@@ -7,12 +7,18 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from tests.killed_senders import KilledSenders
+
 
 class TcpProxy:
-    """Passes bytes between a port of its own and another one, or the socket at a path."""
+    """Passes bytes between a port of its own and another one, or the socket at a path.
 
-    def __init__(self, target: tuple[str, int] | Path) -> None:
+    kills: of clients, by what they send, which is SQL.
+    """
+
+    def __init__(self, target: tuple[str, int] | Path, kills: KilledSenders | None = None) -> None:
         self._target = target
+        self._kills = kills
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._is_away = False
@@ -80,10 +86,23 @@ class TcpProxy:
             while chunk := source.recv(65536):
                 if is_counted and self._is_cut_within(sink, chunk):
                     return
+                if not is_counted and self._is_killed_at(sink, chunk):
+                    break
                 sink.sendall(chunk)
         for each in (source, sink):
             with suppress(OSError):
-                each.close()
+                each.shutdown(socket.SHUT_RDWR)  # or the other side, which another thread reads, would stay open
+            each.close()
+
+    def _is_killed_at(self, sink: socket.socket, chunk: bytes) -> bool:
+        if self._kills is None:
+            return False
+        killing = self._kills.of("SQL", chunk.decode("latin-1").replace("\n", " "))
+        if killing is None:
+            return False
+        killing.carry_out(lambda share: sink.sendall(chunk[: int(len(chunk) * share)]))
+        sink.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _is_cut_within(self, sink: socket.socket, chunk: bytes) -> bool:
         with self._lock:

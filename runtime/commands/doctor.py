@@ -11,7 +11,7 @@ from runtime.commands.printing import print_document, print_table
 
 
 def doctor(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Check settings, versions, servers, disk and clock, and say what to fix. Exits 1 when something is wrong.
+    """Check settings, versions, servers, disk, object stores, clock; say what to fix. Exits 1 when something is wrong.
 
     Servers that are not configured are started for the check, as run does. Example: feature-service doctor
     """

@@ -1,7 +1,8 @@
 """A bucket: whole objects read, written once, swapped and deleted; the one module that knows obstore and Arrow's S3.
 
 Credentials, region and endpoint come from the environment or the machine's role, as the libraries look for them; none
-is shown or logged. Every request is tried again, after waits that grow and are drawn, as long as patience lasts.
+is shown or logged. A request is tried again, after waits that grow and are drawn, as long as patience lasts, unless
+the store refuses it for what another attempt would not change.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from market.errors import StoreUnavailable
+from storage.objects.refusals import is_final, next_step, told_answer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,6 @@ Answer = TypeVar("Answer")
 _CONNECT_S: Final = 5
 _REQUEST_S: Final = 60
 _CHUNK: Final = 1 << 20
-_SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Bucket:
                 retry_config={"max_retries": 0},
             )
         except Exception as error:
-            raise StoreUnavailable(f"s3://{name}: cannot be opened: {_told(error)}") from error
+            raise StoreUnavailable(f"s3://{name}: cannot be opened: {told_answer(error)}") from error
         self._files: Any = None
 
     def get(self, key: str) -> tuple[bytes, str]:
@@ -86,7 +87,7 @@ class Bucket:
             found = obstore.get(self._store, key)
             return bytes(found.bytes()), found.meta["e_tag"] or ""
 
-        return self._tried(key, read)
+        return self._tried(key, "read", read)
 
     def digest(self, key: str) -> tuple[int, str]:
         """Bytes and SHA-256 of an object, read in pieces. Raises FileNotFoundError."""
@@ -99,19 +100,19 @@ class Bucket:
                 digest.update(chunk)
             return size, digest.hexdigest()
 
-        return self._tried(key, read)
+        return self._tried(key, "read", read)
 
     def part(self, key: str, start: int, length: int) -> bytes:
         """Bytes of an object from ``start``, as many of ``length`` as it has. Raises FileNotFoundError."""
         import obstore
 
-        return self._tried(key, lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
+        return self._tried(key, "read", lambda: bytes(obstore.get_range(self._store, key, start=start, length=length)))
 
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object under a key that nobody else writes to: so it may be written twice."""
         import obstore
 
-        self._tried(key, lambda: obstore.put(self._store, key, content))
+        self._tried(key, "written", lambda: obstore.put(self._store, key, content))
 
     def swap(self, key: str, content: bytes, etag: str | None) -> bool:
         """Write an object where it has this ETag, None is where there is none; False where it has not.
@@ -128,7 +129,7 @@ class Bucket:
                 return False
             return True
 
-        return self._tried(key, write)
+        return self._tried(key, "written", write)
 
     def listed(self, folder: str, is_wanted: Callable[[str], bool]) -> list[StoredObject]:
         """The wanted objects below a folder, "" is all, as the store tells: some may be gone, some missing."""
@@ -142,7 +143,7 @@ class Bucket:
                 if is_wanted(each["path"])
             ]
 
-        return self._tried(folder, read)
+        return self._tried(folder, "listed", read)
 
     def now_s(self, probe: str) -> float:
         """What the store's clock says, seconds since 1970: of an object written under a key that nobody else has."""
@@ -150,7 +151,7 @@ class Bucket:
 
         self.put(probe, b"")
         try:
-            return self._tried(probe, lambda: obstore.head(self._store, probe))["last_modified"].timestamp()
+            return self._tried(probe, "read", lambda: obstore.head(self._store, probe))["last_modified"].timestamp()
         finally:
             self.delete(probe)
 
@@ -159,7 +160,7 @@ class Bucket:
         import obstore
 
         with suppress(FileNotFoundError):
-            self._tried(key, lambda: obstore.delete(self._store, key))
+            self._tried(key, "deleted", lambda: obstore.delete(self._store, key))
 
     def open(self, key: str) -> pa.NativeFile:
         """An object to read in ranges, by pyarrow. Raises OSError, FileNotFoundError."""
@@ -171,32 +172,26 @@ class Bucket:
         opened: pa.NativeFile = self._files.open_input_file(f"{self.name}/{key}")
         return opened
 
-    def _tried(self, key: str, request: Callable[[], Answer]) -> Answer:
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+    def _tried(self, key: str, done: str, request: Callable[[], Answer]) -> Answer:
+        """done: what the request asks to have done with the key. Raises FileNotFoundError, StoreUnavailable."""
+        from obstore.exceptions import BaseError
 
-        told = ""
+        address, told, step = f"s3://{self.name}/{key}", "", ""
         for attempt in range(self.patience.attempts):
             try:
                 return request()
-            except FileNotFoundError:
-                raise
-            except (PermissionDeniedError, UnauthenticatedError) as error:
-                raise StoreUnavailable(
-                    f"s3://{self.name}/{key}: must be allowed, was refused: {_told(error)}"
-                ) from None
             except (BaseError, OSError) as error:
-                told = _told(error)
+                told, step = told_answer(error), next_step(error)
+                if is_final(error):
+                    raise StoreUnavailable(f"{address}: must be {done}, was refused: {told}; {step}") from None
+                if isinstance(error, FileNotFoundError):
+                    raise
             if attempt + 1 < self.patience.attempts:
                 self.patience.wait(attempt)
-        raise StoreUnavailable(f"s3://{self.name}/{key}: no answer in {self.patience.attempts} attempts: {told}")
+        raise StoreUnavailable(f"{address}: no answer in {self.patience.attempts} attempts: {told}; {step}")
 
 
 @cache
 def bucket(name: str) -> Bucket:
     """The bucket of a name, opened once a process. Raises StoreUnavailable."""
     return Bucket(name)
-
-
-def _told(error: Exception) -> str:
-    """The first line of what was told: what follows repeats requests."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN]

@@ -107,7 +107,8 @@ def keep_objects(paths: Iterable[ObjectPath], *, is_kept: bool = True) -> None:
 def let_go_object(folder: ObjectPath, key: str) -> None:
     """Delete an object that was kept; one that its folder names goes with its name. Raises StoreUnavailable."""
     keep_objects((folder / name for name, file in folder.names().files.items() if file.key == key), is_kept=False)
-    if not any(file.key == key for file in folder.names().files.values()):
+    _, after = change_names(folder.bucket, folder.key, lambda names: names, let_go={key})
+    if not any(file.key == key for file in after.files.values()):
         folder.bucket.delete(key)
 
 

@@ -5,7 +5,8 @@
 2. It is changed by compare-and-swap, and a change ends with reading it: a write that was acknowledged and lost, one of
    which the answer was lost and one that another writer came before are all told by what stands there.
 3. A change has a token; the last of them stay, so that none is made twice, even where another undid it since.
-4. A folder is made empty first and named by the folder above it then: one that is named and not there is damage.
+4. A file that is marked to be kept leaves its key behind when it is replaced or taken out, until it is let go.
+5. A folder is made empty first and named by the folder above it then: one that is named and not there is damage.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ class NamedFile(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Names(msgspec.Struct, frozen=True):
-    """What is in a folder. tokens: of the last changes."""
+    """What is in a folder. tokens: of the last changes. kept: keys of kept objects that are no file here any more."""
 
     files: dict[str, NamedFile] = msgspec.field(default_factory=dict)
     folders: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -112,10 +114,13 @@ def read_names(bucket: Bucket, folder: str) -> tuple[Names, str | None]:
     return names, etag
 
 
-def change_names(bucket: Bucket, folder: str, change: Callable[[Names], Names]) -> tuple[Names, Names]:
+def change_names(
+    bucket: Bucket, folder: str, change: Callable[[Names], Names], *, let_go: Collection[str] = ()
+) -> tuple[Names, Names]:
     """Change what a folder says once, whoever else changes it meanwhile; what it said before, and after.
 
-    change: of what it says now; may be asked again. Raises CorruptStore, StoreUnavailable, and what ``change`` does.
+    change: of its files and folders as it says now; may be asked again. let_go: keys that are kept no more, of objects
+    that are no files of it. Raises CorruptStore, StoreUnavailable, and what ``change`` does.
     """
     token = uuid.uuid4().hex[:16]
     before = after = Names()
@@ -125,8 +130,9 @@ def change_names(bucket: Bucket, folder: str, change: Callable[[Names], Names]) 
             return before, after
         if attempt:
             bucket.patience.wait(min(attempt, 4))
-        before, after = names, change(names)
-        if (after.files, after.folders) == (names.files, names.folders) and etag is not None:
+        changed = change(names)
+        before, after = names, Names(changed.files, changed.folders, names.tokens, _kept(names, changed, let_go))
+        if after == names and etag is not None:
             return before, after
         text = msgspec.json.encode(msgspec.structs.replace(after, tokens=(*names.tokens, token)[-KEPT_TOKENS:]))
         sealed = msgspec.json.encode(_Sealed(hashlib.sha256(text).hexdigest(), msgspec.Raw(text)))
@@ -134,6 +140,11 @@ def change_names(bucket: Bucket, folder: str, change: Callable[[Names], Names]) 
         for known in list(_live):
             known.pop((bucket.name, folder), None)
     raise StoreUnavailable(f"s3://{bucket.name}/{names_key(folder)}: was changed by others {MOST_SWAPS} times, gave up")
+
+
+def _kept(before: Names, after: Names, let_go: Collection[str]) -> tuple[str, ...]:
+    kept = {*before.kept, *(file.key for file in before.files.values() if file.is_kept)}
+    return tuple(sorted(kept - {file.key for file in after.files.values()} - {*let_go}))
 
 
 def without_files(gone: Collection[str], names: Names) -> Names:

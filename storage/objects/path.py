@@ -217,15 +217,20 @@ class ObjectPath(PurePosixPath):
         _made[self.parts[1]].add(self.key)
 
     def prepare(self) -> None:
-        """Make the top folder of a store. Raises StoreUnavailable where the store overwrites what it must not."""
+        """Make the top folder of a store. Raises as ``probe``."""
+        self.probe()
+        change_names(self.bucket, self.key, lambda names: names)
+
+    def probe(self) -> None:
+        """Write, read and delete an object. Raises StoreUnavailable, also where it is overwritten and must not be."""
         probe = f"{names_key(self.key)}.{uuid4().hex[:16]}"
+        self.bucket.swap(probe, b"first", None)
         try:
-            self.bucket.swap(probe, b"first", None)
             if self.bucket.swap(probe, b"second", None) or self.bucket.swap(probe, b"third", '"stale"'):
                 raise StoreUnavailable(f"{self}: must refuse what If-None-Match and If-Match forbid, was written over")
+            self.bucket.get(probe)
         finally:
             self.bucket.delete(probe)
-        change_names(self.bucket, self.key, lambda names: names)
 
     def _found(self) -> NamedFile:
         found = self.named()

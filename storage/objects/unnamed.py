@@ -37,7 +37,7 @@ class Unnamed:
 
 
 def unnamed_objects(top: ObjectPath) -> Iterator[Unnamed]:
-    """The objects below the top of a store that no folder names, of any age: uploads that go on are among them.
+    """The objects below a store's top that no folder names or keeps, of any age: uploads that go on are among them.
 
     A folder whose names are damaged is passed over and logged. Raises StoreUnavailable, also where listing is refused.
     """
@@ -54,8 +54,8 @@ def unnamed_objects(top: ObjectPath) -> Iterator[Unnamed]:
         except CorruptStore as error:
             _log.warning("objects in %s stay, named or not: %s", folder, error)
             continue
-        named = {file.key for file in names.files.values()}
-        left = [each for each in candidates if each.key not in named]
+        known = {*names.kept, *(file.key for file in names.files.values())}
+        left = [each for each in candidates if each.key not in known]
         yield from (Unnamed(each.key, each.size, now_s - each.written_s) for each in left)
 
 

@@ -34,11 +34,16 @@ from feature_repo.materializing import materialize_unpushed
 from feature_repo.store import export_registry
 from market.clock import SECOND_NS, to_ns
 from market.errors import DeclarationError
-from storage.database.schema import feast_schema_locked
+from runtime.feature_repository import apply_feature_store
+from runtime.servers import Servers
+from runtime.settings import load_settings
+from storage.database.schema import feast_schema_locked, upgrade
+from storage.objects.path import object_path
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from tests.applied import REDIS_DB, ROOT, T0, file_store, log_price, sql_store, view_named
+from tests.s3_server import BUCKET, FaultProxy
 from transforms.catalogue import feature_set
 
 HOST = os.environ.get("POSTGRES_HOST", "localhost")
@@ -279,3 +284,15 @@ def test_feast_lists_and_materializes_from_the_root_late_rows_too_and_never_over
     writer.close()
     assert vector is not None
     assert vector.values.tolist() == [3.0]
+
+
+def test_the_first_start_makes_its_feature_log_in_an_object_store(
+    s3: FaultProxy, postgres_url: str, tmp_path: Path
+) -> None:
+    log = object_path(f"s3://{BUCKET}/{uuid.uuid4().hex}/features")
+    settings = load_settings(
+        {"FEATURE_SERVICE_DATA_PATH": str(tmp_path), "FEATURE_LOG_STORAGE_PATH": str(log)}, env_file=None
+    )
+    upgrade(postgres_url)
+    apply_feature_store(settings, Servers(redis_settings("localhost:6379", db=REDIS_DB), postgres_url))
+    assert len(log.names().folders) > 3

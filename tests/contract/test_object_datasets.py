@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
-import random
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,6 +25,9 @@ from storage.places import Place
 from tests.build_places import books_on, place_in
 from tests.drawn_rows import REQUEST, START_NS, log_drawn_rows
 from tests.evaluated import evaluating
+from tests.forked import forked
+from tests.killed_senders import KilledSenders
+from tests.killed_writers import publish_dataset
 from tests.postgres_servers import MigratedPostgres
 from tests.s3_server import KILLS, SECRET, FaultProxy, new_object_place
 from training_sets.builds.builds import DatasetBuilds
@@ -37,13 +37,12 @@ from training_sets.dataset.datasets import Datasets
 from training_sets.dataset.manifest import MANIFEST_NAME, PERFORMANCE_NAME, is_intact, read_manifest, stated_files
 from training_sets.dataset.usage import datasets_of
 
-PUBLISHING = """
-import sys
-from pathlib import Path
-from storage.places import place_of
-from training_sets.dataset.datasets import Datasets
-Datasets(place_of(sys.argv[1]), Path(sys.argv[2])).finish("d17", Path(sys.argv[3]))
-"""
+STEPS = {
+    "file uploaded": r"PUT (?!.*/_names.json$)",
+    "file read back": r"GET (?!.*/_names.json$)",
+    "folder made or named": r"PUT .*/_names.json$",
+}
+"""What a publishing asks of the store."""
 
 
 @pytest.fixture(scope="module")
@@ -198,21 +197,20 @@ def test_the_client_of_a_repository_finds_datasets_by_id_and_by_address(
 def test_processes_that_are_killed_at_drawn_writes_publish_a_dataset_whole_or_not_at_all(
     s3: FaultProxy, finished: Path, datasets: Datasets
 ) -> None:
-    drawn, kills, published = random.Random(23), 0, 0
-    while kills < KILLS:
+    s3.kills, published = (kills := KilledSenders(seed=23)), 0
+    while kills.total < KILLS:
         attempt = attempt_of(finished, datasets)
-        process = subprocess.Popen(
-            [sys.executable, "-c", PUBLISHING, str(datasets.place), str(datasets.attempts), str(attempt)]
-        )
-        s3.call_after(drawn.randrange(1, 90), "PUT", process.kill)
-        is_done = process.wait() == 0
-        s3.call_after(0, "", None)
-        kills += not is_done
+        process = forked(publish_dataset, str(datasets.place), datasets.attempts, attempt)
+        kills.draw(STEPS, process.kill, most=40)
+        process.join()
+        is_done = process.exitcode == 0
+        assert kills.spare() == (not is_done)
+        kills.settle()
         found = contents(datasets.path("d17"))
         published += is_done
         assert found == contents(finished) if is_done or MANIFEST_NAME in found else True
         assert len(datasets_of(datasets, "BTCUSDT", START_NS, START_NS)) == (MANIFEST_NAME in found)
-    print(f"{kills} kills, {published} datasets published")
+    print(f"{published} datasets published\n{kills.table()}")
     assert published > 0
     datasets.remove("d17")
     assert isinstance(datasets.place, ObjectPath)

@@ -17,7 +17,7 @@ from backfill.bybit.archive import Archive
 from market.errors import Conflict, CorruptStore, NotFound, StoreUnavailable
 from storage.durable_files import known_sha256, remove_files, replace_file, stage_file
 from storage.objects.bucket import Bucket, Patience, bucket
-from storage.objects.files import publish_objects, publish_tree
+from storage.objects.files import keep_objects, let_go_object, publish_objects, publish_tree
 from storage.objects.lease import leased
 from storage.objects.names import NAMES, change_names, read_names
 from storage.objects.path import ObjectPath
@@ -252,6 +252,39 @@ def test_what_dead_writers_left_is_found_and_removed_and_nothing_else(s3: FaultP
     assert place.bucket.get(f"{place.key}/of-another-program.json")[0] == b"stays"
     with leased(place / "day=1" / ".lock"):
         pass
+
+
+def test_a_kept_object_that_no_folder_names_any_more_stays_until_it_is_let_go(s3: FaultProxy) -> None:  # must be there
+    place = new_object_place()
+    for name in ("a", "b"):
+        write(place / "day" / name, name)
+    key = named_key(place / "day" / "a")
+    keep_objects([place / "day" / "a"])
+    write(place / "day" / "a", "replaced")
+    again = named_key(place / "day" / "a")
+    keep_objects([place / "day" / "a"])
+    remove_files([place / "day" / "a"])
+    write(place / "day" / "c", "another change of the folder")
+    assert remove_unnamed(place, older_than_s=0.0) == (0, 0)
+    assert [place.bucket.get(each)[0] for each in (key, again)] == [b"a", b"replaced"]
+    let_go_object(place / "day", key)
+    let_go_object(place / "day", key)
+    with pytest.raises(FileNotFoundError):
+        place.bucket.get(key)
+    assert place.bucket.get(again)[0] == b"replaced"
+    # As one that is let go and dies before it deletes: nothing keeps the object any more.
+    s3.fail("refuse", "DELETE", times=place.bucket.patience.attempts)
+    s3.fail("refuse", "POST", times=place.bucket.patience.attempts)
+    with pytest.raises(StoreUnavailable):
+        let_go_object(place / "day", again)
+    s3.heal()
+    assert remove_unnamed(place, older_than_s=0.0) == (1, len("replaced"))
+
+
+def named_key(path: ObjectPath) -> str:
+    named = path.named()
+    assert named is not None
+    return named.key
 
 
 def test_an_upload_is_not_named_once_it_may_have_been_removed(s3: FaultProxy, tmp_path: Path) -> None:  # must be there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,9 @@ from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.part_times import CREATED, EVENT
 from storage.features.parts import group_folder
 from storage.instruments import InstrumentPins
+from storage.objects.names import NAMES
 from storage.objects.path import ObjectPath
+from storage.objects.unnamed import remove_unnamed
 from storage.places import Place
 from storage.raw.events import read_events
 from storage.raw.manifest import stated_scale
@@ -35,7 +36,9 @@ from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
 from storage.tape import FIRST_SEQ, TapeWriter
-from tests.killed_compactions import compacting
+from tests import killed_writers
+from tests.forked import forked
+from tests.killed_senders import KilledSenders
 from tests.s3_server import KILLS, FaultProxy, new_object_place
 from training_sets.rebuild.days import DayRange, rebuild_days
 from training_sets.rebuild.due_days import Rebuild
@@ -47,6 +50,18 @@ SYMBOL = DEFAULT_SYMBOLS[0].symbol
 START_NS = 20_000 * DAY_NS + 12 * HOUR_NS
 SHORT = feature_set("0.0.1", ["mid_price", "spread_abs", "vwap_3s", "volume_3s"])
 EVER = {"from_ns": 0, "to_ns": 2**62}
+_OF_DAY, _OF_MANIFEST = r"[^ ]*/date=[^/]*/symbol=[^/]*", r"[^ ]*/manifest/symbol=[^/]*"
+STEPS = {
+    "folder made and named": rf"PUT (?!{_OF_DAY}/|{_OF_MANIFEST}/)[^ ]*/_names.json$",
+    "Parquet uploaded": rf"PUT {_OF_DAY}/[^/]*.parquet$",
+    "Parquet read back": rf"GET {_OF_DAY}/[^/]*.parquet$",
+    "Parquet named": rf"PUT {_OF_DAY}/_names.json$",
+    "manifest entry uploaded": rf"PUT {_OF_MANIFEST}/(?!_names)[^/]*.json$",
+    "manifest entry read back": rf"GET {_OF_MANIFEST}/(?!_names)[^/]*.json$",
+    "manifest swapped": rf"PUT {_OF_MANIFEST}/_names.json$",
+    "what was replaced deleted": "POST ",
+}
+"""What a compaction asks of the store, in order."""
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +149,27 @@ def test_a_store_that_goes_away_at_any_write_loses_and_doubles_nothing(s3: Fault
 
 
 @pytest.mark.soak
-def test_processes_that_are_killed_at_drawn_writes_lose_and_double_nothing(s3: FaultProxy, taped: Path) -> None:
-    drawn, kills = random.Random(19), 0
-    while kills < KILLS:
+def test_processes_that_are_killed_at_any_step_of_their_writes_lose_and_double_nothing(
+    s3: FaultProxy, taped: Path
+) -> None:
+    s3.kills = kills = KilledSenders(seed=19)
+    while kills.total < KILLS:
         place, is_done = new_object_place(), False
         while not is_done:
-            process = compacting(taped, str(place))
+            process = forked(killed_writers.compact, taped, SYMBOL, str(place))
             # What it has finished stays, so that it comes to its end although it is killed again and again.
-            s3.call_after(drawn.randrange(1, 40), "PUT", process.kill)
+            kills.draw(STEPS, process.kill, most=3)
             process.join()
             is_done = process.exitcode == 0
-            s3.call_after(0, "", None)
-            kills += not is_done
+            assert kills.spare() == (not is_done)
+        kills.settle()
         assert parquet(place) == parquet(taped)
-        print(f"{kills} kills of {KILLS}, none lost, none doubled")
+        remove_unnamed(place, older_than_s=0.0)
+        kept = {named.key for path in place.rglob("*") if (named := path.named()) is not None}
+        objects = {each.key for each in place.bucket.listed(place.key, lambda key: not key.endswith(NAMES))}
+        assert kept == objects
+        print(f"{kills.total} kills of {KILLS}, none lost, none doubled")
+    print(kills.table())
 
 
 def test_rows_that_were_served_and_the_store_refused_stay_and_are_written_once(

@@ -23,6 +23,7 @@ from runtime.stores import open_stores
 from runtime.upkeep import _publish
 from storage.features.log import FeatureLogWriter
 from storage.raw.parquet import write_events
+from tests.duckdb_extensions import loading_extensions
 from tests.postgres_servers import new_database, running_postgres
 from tests.raw_events import message
 from transforms.rows import FeatureRows
@@ -30,6 +31,7 @@ from transforms.rows import FeatureRows
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "open-tables.md").read_text(encoding="utf-8")
 BLOCKS: Final = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 ADDRESS: Final = "postgresql+psycopg://postgres@127.0.0.1:5432/feature_service"
+INSTALLING: Final = "INSTALL iceberg; LOAD iceberg"
 START_NS: Final = parse_iso_ns("2026-01-05T12:00:00")
 
 
@@ -74,7 +76,10 @@ def test_the_page_does_what_it_says(
     names: dict[str, Any] = {}
     for kind, text in BLOCKS:
         if kind == "python":
-            exec(text.replace(ADDRESS, database), names)  # noqa: S102  # the text is the test
+            here = text.replace(ADDRESS, database).replace(INSTALLING, loading_extensions())
+            exec(here, names)  # noqa: S102  # the text is the test
+            continue
+        if kind != "bash":
             continue
         for line in text.splitlines():
             if line.startswith("export "):
@@ -86,6 +91,7 @@ def test_the_page_does_what_it_says(
             assert exit_code(*words, "--data", str(tmp_path)) == 0
     names["catalog"].close()
     assert ADDRESS in PAGE
+    assert INSTALLING in PAGE
     assert names["prices"].tolist() == [-0.07] * 3
     assert names["known"]["mid_price"].to_list() == [0.0, 1.0, 2.0]
     assert [value for _, value in names["newest"]] == [100.0, 101.0, 2.0, 3.0, 4.0]

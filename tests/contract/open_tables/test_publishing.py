@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -16,9 +18,11 @@ from storage.features.merging import KEPT_NS, merge_days
 from storage.iceberg.catalog import listed_tables
 from storage.iceberg.publishing import MANIFEST, PublishedTable
 from storage.objects.path import ObjectPath
+from storage.objects.unnamed import remove_unnamed
 from storage.raw.raw_data import RawData
 from storage.retention.features import delete_feature_days, expired_feature_days
 from storage.retention.raw import delete_parts
+from tests.duckdb_extensions import loading_extensions
 from tests.parts_before import restate_before
 from tests.published_tables import (
     FEATURES,
@@ -32,6 +36,7 @@ from tests.published_tables import (
     expected,
     write_trades,
 )
+from tests.s3_server import CREDENTIALS
 
 
 def test_the_files_of_the_stores_are_registered_as_they_are_and_only_what_changed_is(published: Published) -> None:
@@ -138,6 +143,8 @@ def test_what_retention_removes_is_read_until_it_is_published_and_no_reader_meet
     assert published.rows(snapshot_id=first.snapshot_id) == both
     gone = addresses(published, first.snapshot_id) - addresses(published, None)
     assert len(gone) == 1
+    if isinstance(published.log.folder, ObjectPath):
+        assert remove_unnamed(published.log.folder, older_than_s=0.0) == (0, 0)
     assert all(is_there(address) for address in gone)
     published.expire()
     assert not any(is_there(address) for address in gone)
@@ -196,6 +203,32 @@ def test_polars_and_duckdb_read_the_same_rows_as_of_a_time_and_as_of_a_snapshot(
             [pa.scalar(MIDNIGHT_NS + 2 * SECOND_NS, pa.timestamp("ns", "UTC")).as_py()],
         ).fetchall()
     assert found == [(2.0,), (2.0,)]
+
+
+def test_duckdbs_own_extension_reads_a_table_by_its_metadata_at_any_snapshot(published: Published) -> None:
+    published.rebuild(0, 3, 1.0, "aa")
+    first = published.publish()[FEATURES]
+    published.rebuild(0, 3, 2.0, "bb")
+    write_trades(published, "p1", 1)
+    published.publish()
+    at = published.table().metadata_location
+    with duckdb.connect() as connection:
+        connection.execute(loading_extensions())
+        if at.startswith("s3://"):
+            endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+            key, secret, region = CREDENTIALS.values()
+            connection.execute(
+                f"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', REGION '{region}', ENDPOINT '{endpoint}', "
+                "URL_STYLE 'path', USE_SSL false)"
+            )
+
+        def read(columns: str, source: str) -> list[tuple[Any, ...]]:
+            return connection.execute(f"SELECT {columns} FROM iceberg_scan({source}) ORDER BY ALL").fetchall()  # noqa: S608  # of the test
+
+        rows = [(at, mid) for _, at, mid in expected(0, 3, 2.0, SECOND_NS)]
+        assert read("available_ns, mid", f"'{at}'") == rows
+        assert read("mid", f"'{at}', snapshot_from_id = {first.snapshot_id}") == [(1.0,)] * 3
+        assert read("symbol, px, price_exponent", f"'{published.table(TRADES).metadata_location}'") == [(SYMBOL, -7, 2)]
 
 
 def test_a_catalogue_is_of_one_store(here: Published, tmp_path: Path) -> None:
