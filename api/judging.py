@@ -83,8 +83,8 @@ class JudgedRows:
     def symbols(self) -> Int64s:
         """The number of each row's symbol among those of the request, int64 (n,)."""
         pieces = [piece for path in self.paths for piece in read_pieces(path, [], self.asked.output_format)]
-        names = np.concatenate([piece.symbols for piece in pieces])
-        found = np.array([self.asked.symbols.index(name) for name in names.tolist()], np.int64)
+        numbers = [np.array([self.asked.symbols.index(name) for name in piece.symbols], np.int64) for piece in pieces]
+        found = np.concatenate([own[piece.symbol] for own, piece in zip(numbers, pieces, strict=True)])
         return found if self.chosen is None else found[self.chosen]
 
 

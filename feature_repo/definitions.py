@@ -19,6 +19,7 @@ from feature_repo.asked_view import AVAILABILITY, CREATED_TAG
 from feature_repo.freshness import TIME_TO_LIVE, slo_of, time_to_live
 from feature_repo.materializing import EVERY_TAG
 from feature_repo.offline_store import LATENESS_TAG
+from feature_repo.parquet_pruning import PERIOD, PERIOD_TAG
 from feature_repo.registry_versions import LATEST, SHIPPED_FOLDER, load_registry_version, service_name, sound_versions
 from transforms.catalogue import GROUPS, OUR_GROUPS, group_fingerprint
 from transforms.equities.catalogue import TABLE_GROUPS
@@ -38,6 +39,7 @@ def _file_source(view: str, fingerprint: str, features_folder: str) -> FileSourc
         path=f"{features_folder}/{view}/{fingerprint}",
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
+        tags={PERIOD_TAG: PERIOD},
     )
 
 

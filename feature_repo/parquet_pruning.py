@@ -11,9 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from market.clock import MICROSECOND_NS
+
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
+PERIOD_TAG: Final = "files_are_named_by"
+"""Tag of a source that says what the names of its files state."""
+PERIOD: Final = "period"
+"""The value of ``PERIOD_TAG`` of one like our feature log: ``<kind>-<first row>-<last row>…``, times in ns."""
+_NAMED: Final = re.compile(r"[a-z]+-(\d{1,19})-(\d{1,19})(?:-[0-9a-f-]+)?\.parquet")
 _UNIT_NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 
@@ -45,6 +52,16 @@ def time_filters(field: pa.Field[Any], low_ns: int | None, high_ns: int | None) 
     if high_ns is not None:
         filters.append(pc.field(field.name) <= pa.scalar(high_ns // unit_ns, field.type))
     return filters
+
+
+def may_be_of(path: str, low_ns: int | None, high_ns: int | None) -> bool:
+    """Whether a file named by its period may hold rows between these times; one of another name may hold any."""
+    named = _NAMED.fullmatch(path.rpartition("/")[2])
+    if named is None:
+        return True
+    # A file holds times rounded to microseconds.
+    first_ns, last_ns = int(named[1]) - MICROSECOND_NS, int(named[2]) + MICROSECOND_NS
+    return (low_ns is None or last_ns >= low_ns) and (high_ns is None or first_ns <= high_ns)
 
 
 def subset(fragment: ds.ParquetFileFragment, wanted: pc.Expression) -> ds.ParquetFileFragment:

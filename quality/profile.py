@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,16 +20,20 @@ CLASSES: Final = (-1.0, 0.0, 1.0)
 class TableProfile:
     """Counts by column; all arrays are (columns,).
 
-    low, high: the declared closed range of every value that is not NaN; -inf and inf where none is declared.
+    low, high: the declared closed range of every value that is not NaN; -inf and inf where none is declared. classes:
+    columns whose values of each of CLASSES are counted; None is all of them.
     """
 
-    def __init__(self, columns: Sequence[str], low: Float64s, high: Float64s) -> None:
+    def __init__(
+        self, columns: Sequence[str], low: Float64s, high: Float64s, *, classes: Collection[str] | None = None
+    ) -> None:
         self.columns = tuple(columns)
         self.rows = 0
         self.missing, self.infinite, self.outside = np.zeros((3, len(self.columns)), np.int64)
         self.least = np.full(len(self.columns), np.inf)
         self.greatest = np.full(len(self.columns), -np.inf)
         self.of_class = np.zeros((len(self.columns), len(CLASSES)), np.int64)
+        self._of_classes = [at for at, name in enumerate(self.columns) if classes is None or name in classes]
         self._low, self._high = low, high
         self._stride = 1
         self._sampled: list[tuple[Int64s, Int64s, Int64s, Float64s]] = []
@@ -38,14 +42,22 @@ class TableProfile:
     def add(self, times_ns: Int64s, values: Float64s, symbol: Int64s | None = None) -> None:
         """Take rows: times int64 (n,), values float64 (n, columns), symbol int64 (n,), a number; None is one symbol."""
         self.missing += _count(np.isnan(values))
-        is_infinite = np.isinf(values)
-        self.infinite += _count(is_infinite)
-        self.outside += _count(((values < self._low) | (values > self._high)) & ~is_infinite)
-        known = np.where(is_infinite, np.nan, values) if is_infinite.any() else values
-        self.least = np.fmin(self.least, np.fmin.reduce(known, axis=0, initial=np.inf))
-        self.greatest = np.fmax(self.greatest, np.fmax.reduce(known, axis=0, initial=-np.inf))
-        for at, label in enumerate(CLASSES):
-            self.of_class[:, at] += _count(values == label)
+        least = np.fmin.reduce(values, axis=0, initial=np.inf)
+        greatest = np.fmax.reduce(values, axis=0, initial=-np.inf)
+        if (least == -np.inf).any() or (greatest == np.inf).any():
+            is_infinite = np.isinf(values)
+            self.infinite += _count(is_infinite)
+            known = np.where(is_infinite, np.nan, values)
+            least = np.fmin.reduce(known, axis=0, initial=np.inf)
+            greatest = np.fmax.reduce(known, axis=0, initial=-np.inf)
+        self.least, self.greatest = np.fmin(self.least, least), np.fmax(self.greatest, greatest)
+        # What lies between is counted where there may be some: a pass over a piece takes as long as to write it.
+        for at in np.flatnonzero((least < self._low) | (greatest > self._high)).tolist():
+            column = values[:, at]
+            is_outside = (column < self._low[at]) | (column > self._high[at])
+            self.outside[at] += np.count_nonzero(is_outside & ~np.isinf(column))
+        for at in self._of_classes:
+            self.of_class[at] += [np.count_nonzero(values[:, at] == label) for label in CLASSES]
         number = np.arange(self.rows, self.rows + len(values))
         self.rows += len(values)
         self._keep(number, times_ns, np.zeros(len(values), np.int64) if symbol is None else symbol, values)

@@ -106,20 +106,30 @@ _Found = tuple[int, float | None, float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """Columns of one symbol in rows where all are known: themselves, their ranks and their bins, each (rows, columns).
-
-    values, ranks: less their means and by their greatest deviation; NaN of a constant.
-    """
+class _Scaled:
+    """Columns less their means and by their greatest deviation, NaN of a constant, and the sums of their squares."""
 
     values: Float64s
-    ranks: Float64s
+    squares: Float64s
+
+    @classmethod
+    def of(cls, columns: Float64s) -> _Scaled:
+        scaled = _scaled(columns)
+        return cls(scaled, (scaled * scaled).sum(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Columns of one symbol in rows where all are known: themselves, their ranks and their bins, (rows, columns)."""
+
+    values: _Scaled
+    ranks: _Scaled
     bins: Int64s
 
     @classmethod
     def of(cls, columns: Float64s) -> _Ranked:
         ranks = np.asarray(pd.DataFrame(columns).rank(), np.float64)
-        return cls(_scaled(columns), _scaled(ranks), _binned(ranks))
+        return cls(_Scaled.of(columns), _Scaled.of(ranks), _binned(ranks))
 
 
 class _Columns:
@@ -163,11 +173,11 @@ def _scaled(columns: Float64s) -> Float64s:
     return centred
 
 
-def _pearsons(one: Float64s, label: Float64s) -> list[float | None]:
-    """Of each scaled column with the label, all of them finite; None of a constant."""
+def _pearsons(one: _Scaled, label: Float64s) -> list[float | None]:
+    """Of each column with the label, all of them finite; None of a constant."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         other = _scaled(label)
-        found = (one * other[:, np.newaxis]).sum(axis=0) / np.sqrt((one * one).sum(axis=0) * (other * other).sum())
+        found = (other @ one.values) / np.sqrt(one.squares * (other @ other))
     return [float(np.clip(each, -1.0, 1.0)) if math.isfinite(each) else None for each in found.tolist()]
 
 
@@ -196,7 +206,7 @@ def _pearson(one: Float64s, other: Float64s) -> float | None:
     is_known = np.isfinite(one) & np.isfinite(other)
     if np.count_nonzero(is_known) < LEAST_ROWS:
         return None
-    return _pearsons(_scaled(one[is_known, np.newaxis]), other[is_known])[0]
+    return _pearsons(_Scaled.of(one[is_known, np.newaxis]), other[is_known])[0]
 
 
 def mean_ranks(values: Float64s) -> Float64s:

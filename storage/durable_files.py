@@ -52,6 +52,14 @@ def known_sha256(path: Place) -> str:
     return _sha256_of(path, file_version(path))
 
 
+def known_content(path: Place) -> tuple[str, int]:
+    """``known_sha256`` and the bytes of a file, which is looked at once for both."""
+    if isinstance(path, ObjectPath):
+        return path.sha256(), path.stat().st_size
+    version = path_version(path)
+    return _sha256_of(path, version), version[2]
+
+
 def read_sha256(path: Place) -> str:
     """``file_sha256``, remembered by this process as long as the file is unchanged; an object's bytes are read too."""
     return _read_sha256(path, path.version()) if isinstance(path, ObjectPath) else known_sha256(path)
@@ -61,6 +69,11 @@ def file_version(path: Place) -> FileVersion:
     """Another after every touch of the file. Raises FileNotFoundError."""
     if isinstance(path, ObjectPath):
         return path.version()
+    return path_version(path)
+
+
+def path_version(path: Path) -> tuple[int, int, int, int, int]:
+    """``file_version`` of a file of this machine."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow.fs as pafs
 
 from market.clock import DAY_NS, floor_to, utc_date
-from storage.durable_files import known_sha256
+from storage.durable_files import known_content, known_sha256
 from storage.features.log import FeatureLog
 from storage.features.parts import parts_of_date
 from storage.features.served_ticks import served_tick_files
@@ -42,7 +42,8 @@ def _library_versions() -> dict[str, str]:
 
 def file_entry(path: Place, folder: Place) -> dict[str, Any]:
     """Path in the folder, bytes and SHA-256 of a file."""
-    return {"path": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size, "sha256": known_sha256(path)}
+    sha256, size = known_content(path)
+    return {"path": path.relative_to(folder).as_posix(), "bytes": size, "sha256": sha256}
 
 
 def outside_entry(filesystem: pafs.FileSystem, path: str) -> dict[str, Any]:

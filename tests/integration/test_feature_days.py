@@ -15,6 +15,7 @@ import pytest
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS
 from market.errors import InvalidRequest
+from quality.relations import Relation
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import cached_days
 from storage.raw.raw_data import RawData
@@ -24,6 +25,9 @@ from training_sets.builds.admission import check_request
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.feature_days import make_features
 from training_sets.builds.place import BuildPlace
+from training_sets.checks import foresight
+from training_sets.dataset import relations
+from training_sets.last_used import LastUsed
 from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
 from training_sets.request.folds import Period, PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
@@ -246,3 +250,18 @@ def test_progress_runs_to_one_and_what_it_raises_ends_the_work(
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(shares) == 4
+
+
+def test_what_a_process_remembers_of_earlier_builds_changes_no_file(
+    tmp_path: Path, raw_folder: Path, kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = build_dataset(days_of(1, 2), place_in(tmp_path / "a", kernel_cache, raw=raw_folder), tmp_path / "alone")
+    monkeypatch.setattr(relations, "_known", LastUsed[bytes, list[list[Relation]]](relations.MOST_KNOWN))
+    foresight._clean.clear()
+    # In another place, whose rows are the same: as many rows of a day later, of which half are the same.
+    place = place_in(tmp_path / "b", kernel_cache, raw=raw_folder)
+    build_dataset(days_of(2, 2), place, tmp_path / "before")
+    after = build_dataset(days_of(1, 2), place, tmp_path / "after")
+    assert alone.manifest["quality"]["files"] == after.manifest["quality"]["files"]
+    for stated in ("files", "profile", "splits", "records"):
+        assert alone.manifest[stated] == after.manifest[stated]

@@ -139,30 +139,34 @@ class Draw:
         self._proven: dict[tuple[int, int], Drawn] = {}
 
     def add(self, file: str, piece: FilePiece) -> None:
-        for symbol in dict.fromkeys(piece.symbols.tolist()):
-            of_symbol = np.flatnonzero(piece.symbols == symbol)
+        for number, symbol in enumerate(piece.symbols):
+            of_symbol = np.flatnonzero(piece.symbol == number)
+            if len(of_symbol) == 0:
+                continue
             times_ns = piece.times_ns[of_symbol]
             is_proven = np.zeros(len(times_ns), np.bool_)
             if self._is_proven is not None:
-                is_proven = self._is_proven(str(symbol), times_ns)
+                is_proven = self._is_proven(symbol, times_ns)
             of = times_ns // self._length_ns
             edges = [0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)]
             for begin, end in itertools.pairwise(edges):
-                rows = _Rows(file, str(symbol), piece, of_symbol[begin:end])
-                self._add(rows, (str(symbol), int(of[begin])), is_proven[begin:end])
+                rows = _Rows(file, symbol, piece, of_symbol[begin:end])
+                self._add(rows, (symbol, int(of[begin])), is_proven[begin:end])
 
     def _add(self, rows: _Rows, key: tuple[str, int], is_proven: npt.NDArray[np.bool_]) -> None:
         stretch, wanted, passed = self._stretches[key], self._wanted[key], self._passed[key]
         first, last = np.searchsorted(wanted, [passed, passed + len(is_proven)]).tolist()
         for part in range(first, last):
             self._drawn[stretch.number + part] = rows.at(int(wanted[part]) - passed)
-        for at in np.flatnonzero(is_proven).tolist():
-            row = rows.at(at)
+        proven = np.flatnonzero(is_proven)
+        chosen: dict[tuple[int, int], int] = {}
+        for at, time_ns in zip(proven.tolist(), rows.times_ns(proven), strict=True):
             # A proof says nothing of another date.
-            cell = stretch.part_of(passed + at), row.time_ns // DAY_NS
+            cell = stretch.part_of(passed + at), time_ns // DAY_NS
             self._seen[cell] += 1
             if self._generator.random() * self._seen[cell] < 1.0:
-                self._proven[cell] = row
+                chosen[cell] = at
+        self._proven |= {cell: rows.at(at) for cell, at in chosen.items()}
         self._passed[key] += len(is_proven)
 
     def rows(self) -> list[Drawn]:
@@ -181,6 +185,10 @@ class _Rows:
     symbol: str
     piece: FilePiece
     of_piece: Int64s
+
+    def times_ns(self, numbers: Int64s) -> list[int]:
+        times: list[int] = self.piece.times_ns[self.of_piece[numbers]].tolist()
+        return times
 
     def at(self, number: int) -> Drawn:
         at = int(self.of_piece[number])

@@ -19,6 +19,7 @@ It sees what repeats what comes; the rows that are rebuilt (``blinding``) see ev
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,16 @@ class _Rows:
     columns: list[Sequence[Float64s]] = field(default_factory=list)
     count: int = 0
 
+    def columns_of(self, begin: int, end: int) -> Sequence[Float64s]:
+        """Those of some rows; copied only where these came in two pieces."""
+        edges = np.cumsum([0, *(len(times_ns) for times_ns in self.times_ns)]).tolist()
+        parts = [
+            [column[max(begin - first, 0) : end - first] for column in of_piece]
+            for of_piece, (first, last) in zip(self.columns, itertools.pairwise(edges), strict=True)
+            if first < end and last > begin
+        ]
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class _Block:
@@ -93,8 +104,8 @@ class Foresight:
 
     def add(self, file: str, piece: FilePiece) -> None:
         """Take consecutive rows of a file. Raises InvalidRequest naming the first column that knows too much."""
-        for symbol in dict.fromkeys(piece.symbols.tolist()):
-            of_symbol = piece.symbols == symbol
+        for number, symbol in enumerate(piece.symbols):
+            of_symbol = piece.symbol == number
             is_whole = bool(of_symbol.all())
             held = self._held.setdefault(symbol, _Rows())
             held.times_ns.append(piece.times_ns if is_whole else piece.times_ns[of_symbol])
@@ -116,14 +127,13 @@ class Foresight:
     def _judge_blocks(self, file: str, symbol: str, *, is_last: bool) -> None:
         held = self._held[symbol]
         times_ns = np.concatenate(held.times_ns)
-        columns = [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*held.columns, strict=True)]
         begin = 0
         for end in self._ends(times_ns, is_last=is_last):
-            self._judge_once(f"{symbol} in {file}", times_ns[begin:end], [column[begin:end] for column in columns])
+            self._judge_once(f"{symbol} in {file}", times_ns[begin:end], held.columns_of(begin, end))
             begin = end
         if is_last:
             self._not_judged += held.count - begin
-        self._held[symbol] = _Rows([times_ns[begin:]], [[column[begin:] for column in columns]], held.count - begin)
+        self._held[symbol] = _Rows([times_ns[begin:]], [held.columns_of(begin, held.count)], held.count - begin)
 
     def _ends(self, times_ns: Int64s, *, is_last: bool) -> list[int]:
         """Where blocks end among rows that begin one; without the last, which may grow, unless no rows follow."""

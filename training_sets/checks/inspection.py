@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from quality.suites import (
 )
 from training_sets.dataset.drift import split_drift
 from training_sets.dataset.files import PATH, table_schema
-from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME
+from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME, write_json
 from training_sets.dataset.relations import label_relations
 from training_sets.provenance import file_entry
 from training_sets.request.folds import PurgedCombinations
@@ -67,7 +66,7 @@ def open_profile(request: DatasetRequest, features: DatasetFeatures) -> TablePro
     known = [FEATURES.get(name) for name in columns]
     low = np.array([-np.inf if feature is None else feature.low for feature in known])
     high = np.array([np.inf if feature is None else feature.high for feature in known])
-    return TableProfile(columns, low, high)
+    return TableProfile(columns, low, high, classes={target.name for target in request.targets if is_class(target)})
 
 
 def judge_quality(request: DatasetRequest, profile: TableProfile, kept: Sequence[FoldTally]) -> list[Finding]:
@@ -126,7 +125,7 @@ def write_quality(
         targets={target["name"]: _in_words(target) for target in manifest["targets"]},
         measured=document,
     )
-    (folder / QUALITY_NAME).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    write_json(folder / QUALITY_NAME, document)
     (folder / REPORT_NAME).write_text(page)
     manifest["quality"]["files"] = [file_entry(folder / name, folder) for name in (QUALITY_NAME, REPORT_NAME)]
 

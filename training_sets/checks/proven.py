@@ -70,6 +70,7 @@ class ProvenRows:
         self._log = log
         self._chosen = chosen
         self._raw = raw
+        self._kinds, self._horizon_ns = set_kinds(chosen), set_horizon_ns(chosen)
         self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, drawn_among)
         self._days: dict[tuple[str, int], _Day] = {}
         # Listed once for all days, and once more when they are saved.
@@ -181,15 +182,15 @@ class ProvenRows:
         return f"{PROVEN}-{_digest(msgspec.json.encode((self._made_by, files, self._raw_inputs(symbol, day_ns))))}"
 
     def _raw_inputs(self, symbol: str, day_ns: int) -> str:
-        raw, kinds = self._raw[symbol], set_kinds(self._chosen)
+        raw = self._raw[symbol]
         if symbol not in self._parts:
             self._parts[symbol] = [part for part in raw.parts(symbol) if part.files]
         parts = self._parts[symbol]
         if not parts:
             return ""
         first_ns = min(part.first_ns for part in parts)
-        start_ns = start_before(raw, parts, kinds, day_ns - set_horizon_ns(self._chosen), first_ns)
-        return inputs_digest(parts, kinds, start_ns, day_ns + DAY_NS)
+        start_ns = start_before(raw, parts, self._kinds, day_ns - self._horizon_ns, first_ns)
+        return inputs_digest(parts, self._kinds, start_ns, day_ns + DAY_NS)
 
     def _folder(self, symbol: str, day_ns: int) -> Path | None:
         """None in an object store, where no proofs are kept."""

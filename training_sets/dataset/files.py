@@ -130,9 +130,13 @@ def read_columns(path: Place, columns: Sequence[str], output_format: OutputForma
 
 @dataclass(frozen=True, slots=True)
 class FilePiece:
-    """Consecutive rows of a file: symbols (n,), row times int64 (n,), each chosen column float64 (n,)."""
+    """Consecutive rows of a file: row times int64 (n,), each chosen column float64 (n,).
 
-    symbols: npt.NDArray[np.object_]
+    symbols: those that the rows are of. symbol: of each row, its number among them, int (n,).
+    """
+
+    symbols: Sequence[str]
+    symbol: npt.NDArray[np.integer[Any]]
     times_ns: npt.NDArray[np.int64]
     columns: Sequence[npt.NDArray[np.float64]]
 
@@ -167,8 +171,9 @@ def _opened(path: Place) -> Any:  # noqa: ANN401  # pyarrow's CSV reader is not 
 
 
 def _piece(batch: pa.RecordBatch, times_ns: npt.NDArray[np.int64], columns: Sequence[str]) -> FilePiece:
-    symbols = batch.column("symbol").to_numpy(zero_copy_only=False)
-    return FilePiece(symbols, times_ns, [batch.column(name).to_numpy(zero_copy_only=False) for name in columns])
+    symbols: Any = batch.column("symbol").dictionary_encode()
+    values = [batch.column(name).to_numpy(zero_copy_only=False) for name in columns]
+    return FilePiece(symbols.dictionary.to_pylist(), symbols.indices.to_numpy(), times_ns, values)
 
 
 def fold_name(number: int) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import utc_date
 from quality.profile import TableProfile
-from quality.relations import autocorrelation, redundant_clusters, relations
+from quality.relations import Relation, autocorrelation, redundant_clusters, relations
 from training_sets.dataset.drift import is_in
+from training_sets.last_used import LastUsed
 
+Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
 MOST_ROWS: Final = 5_000
 """Of the profile's sample; ranks cost most of what follows."""
+MOST_KNOWN: Final = 64
+"""Months and splits, 200 kB each with the whole catalogue and four targets."""
+
+_known: Final = LastUsed[bytes, list[list[Relation]]](MOST_KNOWN)
+"""By a hash of the rows."""
 
 
 def label_relations(profile: TableProfile, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def label_relations(profile: TableProfile, manifest: Mapping[str, Any]) -> dict[
     features = [at for at, name in enumerate(profile.columns) if name not in labels]
     names = [profile.columns[at] for at in features]
     spacing_ns = _spacing_ns(times_ns, symbol)
-    months = np.array([utc_date(at_ns)[:7] for at_ns in times_ns.tolist()], object)
+    months = times_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(str)
     splits = manifest["folds"][0]["splits"]
     parts = {
         "by_split": {name: is_in(times_ns, splits, name) for name in dict.fromkeys(each["name"] for each in splits)},
@@ -44,7 +51,7 @@ def label_relations(profile: TableProfile, manifest: Mapping[str, Any]) -> dict[
     of_labels = values[:, [profile.columns.index(name) for name in labels]]
     related = {
         kind: {
-            part: relations(values[is_own][:, features], of_labels[is_own], symbol[is_own], overlaps=overlaps)
+            part: _relations(values[is_own][:, features], of_labels[is_own], symbol[is_own], overlaps)
             for part, is_own in of_kind.items()
         }
         for kind, of_kind in parts.items()
@@ -72,6 +79,18 @@ def label_relations(profile: TableProfile, manifest: Mapping[str, Any]) -> dict[
         "targets": targets,
         "redundant": redundant_clusters(names, values[:, features], symbol),
     }
+
+
+def _relations(columns: Float64s, labels: Float64s, symbol: Int64s, overlaps: Sequence[float]) -> list[list[Relation]]:
+    """``relations``, made once of the same rows: a month that is over is the same in the dataset of a day later."""
+    digest = hashlib.sha256(repr((columns.shape, labels.shape, overlaps)).encode())
+    for each in (columns, labels, symbol):
+        digest.update(each.tobytes())
+    found = _known.get(key := digest.digest())
+    if found is None:
+        found = relations(columns, labels, symbol, overlaps=overlaps)
+        _known.keep(key, found)
+    return found
 
 
 def _spacing_ns(times_ns: Int64s, symbol: Int64s) -> float:

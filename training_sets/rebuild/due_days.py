@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from market.clock import DAY_NS, SECOND_NS, Clock, SystemClock, floor_to, utc_date
@@ -60,6 +61,7 @@ def due_inputs(rebuild: Rebuild, parts: list[RawPart], day_ns: int, first_ns: in
     return missing
 
 
+@lru_cache(maxsize=1 << 10)
 def _reads(chosen: FeatureSet, group: FeatureGroup) -> tuple[frozenset[int], int]:
     """Event kinds and horizon of a group; normalised columns read what their set reads."""
     if group.name in GROUPS:

@@ -76,14 +76,14 @@ class Samples:
         # The rows of a period follow each other: nothing is copied of columns that lie in one piece.
         whole = slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
         columns: list[Any] = [
-            pa.array(np.array(symbols, object)[self.symbol[rows]], pa.string()),
+            _texts(symbols, self.symbol[rows]),
             pa.array(self.times_ns[rows]).cast(pa.timestamp("ns", "UTC")),
             *(pa.array(column[whole]) for held in (self.features, self.labels) for column in held.T),
         ]
         for each in self.barriers.values():
             met = each.met[rows].astype(np.int64) + 1
             columns.append(pa.array(each.touched_ns[rows]).cast(pa.timestamp("ns", "UTC")))
-            columns.append(pa.array(np.array(each.names, object)[met], pa.string()))
+            columns.append(_texts(each.names, met))
         columns += [pa.array(np.ascontiguousarray(column)) for column in self.inputs[rows].T]
         if fold is not None:
             columns.append(pa.repeat(pa.scalar(fold, pa.int32()), len(rows)))
@@ -93,3 +93,8 @@ class Samples:
                 number[(self.times_ns[rows] >= start_ns) & (self.times_ns[rows] < end_ns)] = path
             columns.append(pa.array(number, mask=number < 0))
         return pa.table(columns, schema=schema)
+
+
+def _texts(names: Sequence[str], numbers: Int64s) -> pa.Array[Any]:
+    """The name of each number; not made of Python's texts, one by one."""
+    return pa.DictionaryArray.from_arrays(numbers, pa.array(names, pa.string())).cast(pa.string())

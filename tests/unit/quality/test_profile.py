@@ -38,6 +38,12 @@ def test_every_value_is_counted_once_whatever_the_cut(rows: list[tuple[float, fl
     assert profile.outside.tolist() == [0, sum(value in {-1.0, 5.0} for _, value in rows)]
 
 
+def test_classes_are_counted_of_the_columns_that_have_them() -> None:
+    profile = TableProfile(("a", "b"), np.full(2, -np.inf), np.full(2, np.inf), classes={"b"})
+    profile.add(np.arange(3, dtype=np.int64), np.array([[1.0, 1.0], [0.0, -1.0], [1.0, 1.0]]))
+    assert profile.of_class.tolist() == [[0, 0, 0], [1, 0, 2]]
+
+
 def test_the_sample_is_bounded_evenly_spaced_and_the_same_for_any_cut() -> None:
     values = np.arange(5 * SAMPLE_ROWS, dtype=np.float64).reshape(-1, 2)
     one, other = (profiled(values, cut).sample for cut in (0, 12_345))

@@ -36,7 +36,8 @@ def file_of(name: str, times_ns: Int64s, symbols: Sequence[str] = (SYMBOL,)) -> 
     """
     count = len(times_ns) * len(symbols)
     held = FilePiece(
-        np.tile(np.array(symbols, object), len(times_ns)),
+        symbols,
+        np.tile(np.arange(len(symbols)), len(times_ns)),
         np.repeat(times_ns, len(symbols)),
         [np.arange(count, dtype=np.float64)],
     )
@@ -49,13 +50,16 @@ def drawn_of(
     spans = {(int(held.times_ns[0]), int(held.times_ns[-1]) + 1) for _, held in files if len(held.times_ns)}
     length_ns = stratum_ns(sorted(spans))
     told = [
-        replace(file, rows=Counter(zip(held.symbols.tolist(), (held.times_ns // length_ns).tolist(), strict=True)))
+        replace(file, rows=Counter(zip(named, (held.times_ns // length_ns).tolist(), strict=True)))
         for file, held in files
+        for named in [[held.symbols[number] for number in held.symbol.tolist()]]
     ]
     draw = Draw(told, length_ns, seed, is_proven)
     for file, held in files:
         for part in np.array_split(np.arange(len(held.times_ns)), pieces):
-            draw.add(file.name, FilePiece(held.symbols[part], held.times_ns[part], [held.columns[0][part]]))
+            draw.add(
+                file.name, FilePiece(held.symbols, held.symbol[part], held.times_ns[part], [held.columns[0][part]])
+            )
     return draw.rows()
 
 

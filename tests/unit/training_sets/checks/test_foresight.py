@@ -36,11 +36,11 @@ COLUMNS = ("mid_price", "past", "volatility", "wave", "rounded")
 
 def judge(features: Float64s, label: Float64s, *, is_class: bool = False, cut: int = 5_000) -> Foresight:
     found = Foresight(COLUMNS, {"target": is_class}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
-    symbols = np.full(ROWS, "BTCUSDT", object)
+    symbol = np.zeros(ROWS, np.int64)
     values = np.column_stack([features, label])
     for begin in range(0, ROWS, cut):
         part = slice(begin, begin + cut)
-        found.add("train", FilePiece(symbols[part], TIMES_NS[part], list(values[part].T)))
+        found.add("train", FilePiece(["BTCUSDT"], symbol[part], TIMES_NS[part], list(values[part].T)))
     found.finish("train")
     return found
 
@@ -103,8 +103,8 @@ def test_blocks_that_were_found_clean_are_judged_again_only_when_a_value_changes
     # Another fold begins in the middle: all blocks but its first are those of the first fold.
     fold = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
     later = slice(3_000, ROWS)
-    symbols = np.full(ROWS, "BTCUSDT", object)[later]
-    fold.add("fold-001/train", FilePiece(symbols, TIMES_NS[later], list(np.column_stack([features, label])[later].T)))
+    symbol, columns = np.zeros(ROWS, np.int64)[later], list(np.column_stack([features, label])[later].T)
+    fold.add("fold-001/train", FilePiece(["BTCUSDT"], symbol, TIMES_NS[later], columns))
     fold.finish("fold-001/train")
     assert len(set(_clean) - known) == 1
     # One value of a block that was clean: the block is judged, and told.
@@ -116,8 +116,8 @@ def test_blocks_that_were_found_clean_are_judged_again_only_when_a_value_changes
 def test_rows_that_are_too_few_are_said_not_to_be_judged() -> None:
     features, label = market(1)
     found = Foresight(COLUMNS, {"target": False}, longest_reach_ns=HORIZON * SECOND_NS, interval_ns=SECOND_NS)
-    symbols = np.full(300, "BTCUSDT", object)
-    found.add("test", FilePiece(symbols, TIMES_NS[:300], list(np.column_stack([features, label])[:300].T)))
+    columns = list(np.column_stack([features, label])[:300].T)
+    found.add("test", FilePiece(["BTCUSDT"], np.zeros(300, np.int64), TIMES_NS[:300], columns))
     found.finish("test")
     assert found.document() == {"block_rows": LEAST_ROWS, "rows_judged": 0, "rows_too_few_to_judge": 300}
 

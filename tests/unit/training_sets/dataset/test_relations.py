@@ -9,7 +9,8 @@ import pytest
 
 from market.clock import DAY_NS, MINUTE_NS, format_iso, parse_iso_ns
 from quality.profile import TableProfile
-from training_sets.dataset.relations import label_relations
+from quality.relations import relations
+from training_sets.dataset.relations import _relations, label_relations
 
 BEGIN_NS = parse_iso_ns("2026-01-31T00:00:00")
 ROWS = 2 * 1440
@@ -51,3 +52,17 @@ def test_a_dataset_without_rows_has_no_coefficients() -> None:
     found = label_relations(profile, {"targets": [target], "folds": [{"splits": [split]}]})
     json.dumps(found, allow_nan=False)
     assert found["targets"]["target"]["by_split"]["train"]["one"]["ic"] is None
+
+
+def test_rows_that_were_seen_before_are_related_as_if_they_were_not() -> None:
+    generator = np.random.default_rng(4)
+    values, label, symbol = generator.standard_normal((200, 3)), generator.standard_normal((200, 1)), np.zeros(200, int)
+    first = _relations(values, label, symbol, [5.0])
+    assert _relations(values.copy(), label, symbol, [5.0]) is first
+    assert relations(values, label, symbol, overlaps=[5.0]) == first
+    # Another value, another overlap, or the same bytes in another shape are other rows.
+    values[7, 1] += 1.0
+    for columns, overlap in ((values, 5.0), (values, 6.0), (values[:, :2], 5.0)):
+        again = _relations(columns, label, symbol, [overlap])
+        assert again is not first
+        assert again == relations(columns, label, symbol, overlaps=[overlap])
