@@ -260,8 +260,7 @@ def test_a_leased_symbols_rows_have_its_fence_and_none_is_published_once_it_is_l
         await publisher.run()
 
     asyncio.run(run(1))
-    message = bus.take()
-    assert message is not None
+    assert (message := bus.take()) is not None
     assert message.headers["fence"] == 7
     assert fences.checked_by == {threading.current_thread().name}
     # Asking may take a while: the event loop does not wait for it.
