@@ -76,6 +76,7 @@ class Pipeline:
             raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, parquet
         )
         self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._served)
+        self.rows_again = self._lanes.rows_again
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
         self._availability = availability
