@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from api import checks
 from api.checks import Answer, Check, ask, store_checks
 from api.computations import COMPUTATIONS, computations_check
+from api.feature_log import FEATURE_LOG, feature_log_check
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
 from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
@@ -37,9 +38,12 @@ async def health(request: Request, services: OfProcess) -> Health:
 
     Unknown fields say why.
     """
-    answers = await _ask(
-        request, services, **{UPKEEP: upkeep_check(services), COMPUTATIONS: computations_check(services)}
-    )
+    others = {
+        UPKEEP: upkeep_check(services),
+        COMPUTATIONS: computations_check(services),
+        FEATURE_LOG: feature_log_check(services),
+    }
+    answers = await _ask(request, services, **others)
     upkeep, computations = answers.pop(UPKEEP), answers.pop(COMPUTATIONS)
     late = late_tasks(states_of(upkeep))
     now_ns = services.clock.now_ns()

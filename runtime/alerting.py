@@ -39,6 +39,7 @@ OF_WORKERS: Final = (
     "messages_late",
     "messages_repeated",
     "rows_slow",
+    "feature_log_away",
 )
 """The rules that are judged on what ingest workers say of themselves."""
 OF_UPKEEP: Final = ("upkeep_late", "disk_filling", "feature_drift", "history_disagrees")

@@ -20,6 +20,7 @@ from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
 from ingestion.sinks.publishing import LivePublisher
+from ingestion.sinks.row_log import Remake
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -28,6 +29,7 @@ from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
 from ingestion.worker.shadow_serving import ShadowServing
 from ingestion.worker.status import worker_status
+from ingestion.worker.steady_clock import WorkerClock
 from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
@@ -47,6 +49,7 @@ from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
+from transforms.rows import FeatureSet
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +145,7 @@ class IngestRole:
         self._worker = worker
         withheld = WithheldGroups()
         pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
+        sinks.record.make_left_out_with(self._remake(pipeline, parts.clock))
         sinks.tally.counts_of = lambda symbol: (pipeline.lanes[symbol].messages, pipeline.rejected_of(symbol))
         self._describe = self._description(ownership, worker, pipeline, sinks, parts)
         self.registry.register(StatusCollector(self._describe, now_ns=parts.clock.now_ns))
@@ -240,6 +244,15 @@ class IngestRole:
             parquet=settings.raw_data_storage_path,
         )
 
+    def _remake(self, pipeline: Pipeline, clock: WorkerClock) -> Remake:
+        def remake(symbol: str, chosen: FeatureSet, first_ns: int, last_ns: int) -> ServedRows | None:
+            kernel = pipeline.lanes[symbol].engine.kernel
+            if kernel.feature_set != chosen:  # another version is served since
+                kernel = compiled_kernel(self._settings, chosen.version)
+            return pipeline.rows_again(symbol, kernel, (first_ns, last_ns), clock.now_ns())
+
+        return remake
+
     def _now(self) -> datetime:
         return to_datetime(self._machine.now_ns())
 
@@ -254,6 +267,9 @@ class IngestRole:
                 "publish_replaced_total": sinks.publisher.replaced,
                 "published_total": sinks.publisher.published,
                 "log_waiting": sinks.record.waiting,
+                "log_outages_total": sinks.record.outages,
+                "log_is_away": float(sinks.record.is_away),
+                "log_symbols_left_out": sinks.record.symbols_left_out,
                 "slow_computations_total": sinks.tally.slow,
                 "figures_dropped_total": sinks.figures.dropped,
                 "lease_outages_total": ownership.outages,

@@ -12,7 +12,7 @@ from api.upkeep import upkeep_families
 from ingestion.worker.metrics import StageTimes, StatusCollector
 
 FIGURE = dict.fromkeys(StatusCollector._COUNTERS, 0) | {"last_recv_ns": 1, "lag_ms": 1.0}
-WORKER = {"online_is_away": 0.0, "online_outages_total": 0}
+WORKER = {"online_is_away": 0.0, "online_outages_total": 0, "log_is_away": 0.0}
 OF_PROMETHEUS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 

@@ -155,6 +155,9 @@ def worker_findings(
             found.append(Finding("symbol_silent", symbol, text))
     for worker in alive:
         found += _of_messages(worker, symbols, now_ns, limits)
+        if (worker.status.get("worker") or {}).get("log_is_away"):
+            text = f"{worker.worker_id}: feature log must be written, its object store is away"
+            found.append(Finding("feature_log_away", worker.worker_id, text))
         recent = worker.status.get("computations_last_5min") or {}
         mean_ms = recent.get("mean_ms")
         if mean_ms is not None and mean_ms > SLOW_MS and recent["count"] >= FEWEST_ROWS:

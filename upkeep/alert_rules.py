@@ -70,6 +70,12 @@ RULES: Final[Mapping[str, Rule]] = {
     "rows_slow": Rule(
         WARNING, "Find the slow stage in GET /stats/processing, check the machine's load, or add shards."
     ),
+    "feature_log_away": Rule(
+        WARNING,
+        "Rows are served and taped, and get into the feature log later. Check that its object store is up and lets the "
+        "service in: the log of the ingest role has its answer, feature-service doctor asks again.",
+        after=timedelta(seconds=30),
+    ),
     "values_unknown": Rule(
         WARNING,
         "Most values are NaN although their sources are available: see missing in GET /features/latest.",

@@ -13,7 +13,7 @@ from typing import Protocol
 from ingestion.decoding.scales import Instruments
 from ingestion.pipeline.change import EngineChange
 from ingestion.pipeline.lane import Lane
-from ingestion.pipeline.resuming import VersionBefore, resume, rows_after, rows_before_change
+from ingestion.pipeline.resuming import VersionBefore, resume, rows_after, rows_before_change, rows_between
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.venues.decoders import Decoders
 from market.errors import StoreUnavailable
@@ -155,6 +155,20 @@ class Lanes:
         if pinned is None:
             self.unscaled.add(symbol)
         return lane
+
+    def rows_again(self, symbol: str, kernel: Kernel, between_ns: tuple[int, int], now_ns: int) -> ServedRows | None:
+        """What the log lacks of rows that were closed between two times; from any thread. As ``rows_between``."""
+        lane = self.by_symbol[symbol]
+        rows = rows_between(
+            kernel,
+            lane,
+            raw_folder=self._rules.raw_folder,
+            symbol=symbol,
+            decoders=Decoders(self._decoders.venue, self._instruments),  # one is for one thread
+            first_ns=between_ns[0],
+            last_ns=between_ns[1],
+        )
+        return None if rows is None else self._serve(lane, rows, now_ns).whole_seconds()
 
     def _pinned_by_tape(self, symbol: str) -> Instrument | None:
         """The scale by the first price on a tape whose pin was lost; None where it has no price, or nothing."""

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -37,8 +36,6 @@ from storage.places import Place
 from storage.tape import DEFAULT_SYNC_MS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
-
-_log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -76,6 +73,8 @@ class Pipeline:
             raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, parquet
         )
         self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._served)
+        self.rows_again = self._lanes.rows_again
+        """See ``Lanes``; from any thread."""
         self._dead_letter = dead_letter
         self._sinks = tuple(sinks)
         self._availability = availability

@@ -3,14 +3,15 @@
 1. From the last checkpoint, when it is of this tape, this feature set and this code: the frames after it are replayed.
 2. Otherwise from the last order book snapshot that lies the horizon before the end of the tape, as a rebuild begins;
    from the horizon alone when no feature reads the book, or the tape holds no snapshot.
-3. Where the process before ended soon after another version was served, or was decided for, its rows that did not
+3. Rows that an outage left out of the log are made in the same way, beside the lane that goes on.
+4. Where the process before ended soon after another version was served, or was decided for, its rows that did not
    reach the disk are computed with the version that they were of.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +24,7 @@ from ingestion.pipeline.marks import hole_records
 from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import InvalidRegistry, NotFound, RejectedMessage
-from market.events import ORDERBOOK
+from market.events import KIND_COUNT, ORDERBOOK
 from storage.checkpoints import KnownFrame, read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
@@ -31,10 +32,12 @@ from storage.tape.segments import segments, tape_folder
 from transforms.catalogue import set_horizon_ns, set_kinds
 from transforms.engine import Engine
 from transforms.kernel import Kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, joined_rows
 
 LATELY_NS: Final = 10 * MINUTE_NS
 """A change that is longer ago has left its checkpoints: they follow it with the next row."""
+MARGIN_NS: Final = 10 * MINUTE_NS
+"""Records wait so long before their rows are closed: by far longer than a stream comes behind another."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +123,62 @@ def rows_before_change(  # as ``resume``
         frames = chain([first], frames)
     else:
         engine.restore(checkpoint.state)
-    last_ns = first.recv_ns
+    last_ns = max(_fed(engine, frames, decoders, symbol), default=first.recv_ns)
+    return engine.advance(floor_to(min(before.until_ns, max(closed_ns, last_ns)), SECOND_NS))
+
+
+def rows_between(  # as ``resume``
+    kernel: Kernel,
+    lane: Lane,
+    *,
+    raw_folder: Path,
+    symbol: str,
+    decoders: Decoders,
+    first_ns: int,
+    last_ns: int,
+) -> FeatureRows | None:
+    """The rows at whole seconds between two times, both included, that a lane has closed; from any thread.
+
+    kernel: of the version that they were of. The last checkpoint must lie before them, and is used where it is of that
+    version; no more than MARGIN_NS of records is held.
+
+    None where the tape or its horizon does not reach back so far. Raises CorruptStore.
+    """
+    engine = Engine(kernel, lane.engine.instrument, grid_ns=lane.engine.grid_ns)
+    checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
+    if checkpoint is not None:
+        known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
+        frames = read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
+        first = next(frames, None)
+        if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, checkpoint.recv_ns):
+            return None
+        engine.restore(checkpoint.state)
+    else:
+        from_ns = first_ns - set_horizon_ns(kernel.feature_set)
+        snapshot_ns = last_snapshot_ns(raw_folder, symbol, decoders, from_ns)
+        reads_book = ORDERBOOK in set_kinds(kernel.feature_set)
+        if reads_book and snapshot_ns is not None:
+            from_ns = snapshot_ns
+        frames = read_tape_and_holes(raw_folder, symbol, from_ns=from_ns)
+        first = next(frames, None)
+        if not isinstance(first, Frame) or (first.seq != FIRST_SEQ and reads_book and snapshot_ns is None):
+            return None
+        frames = chain([first], frames)
+    made: list[FeatureRows] = []
+    closed_ns = 0
+    for recv_ns in _fed(engine, frames, decoders, symbol):
+        until_ns = floor_to(min(recv_ns - MARGIN_NS, last_ns), SECOND_NS)
+        if until_ns >= closed_ns + MINUTE_NS:
+            closed_ns = until_ns
+            made.append(rows_after(engine.advance(until_ns), first_ns - 1))
+        if recv_ns > last_ns + MARGIN_NS:
+            break
+    made.append(rows_after(engine.advance(last_ns), first_ns - 1))
+    return joined_rows(made, reasons=True)
+
+
+def _fed(engine: Engine, frames: Iterator[Frame | Hole], decoders: Decoders, symbol: str) -> Iterator[int]:
+    """Feed an engine with the tape; yields ``recv_ns`` of each frame that it has."""
     hole: Hole | None = None
     for frame in frames:
         if isinstance(frame, Hole):
@@ -131,9 +189,9 @@ def rows_before_change(  # as ``resume``
             hole = None
         decoded = decoders.decode(frame.body, frame.recv_ns)
         assert decoded is not None, "only messages with market data are logged"
-        engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
-        last_ns = frame.recv_ns
-    return engine.advance(floor_to(min(before.until_ns, max(closed_ns, last_ns)), SECOND_NS))
+        if decoded.kind < KIND_COUNT:
+            engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+        yield frame.recv_ns
 
 
 def rows_after(rows: FeatureRows, row_ns: int) -> FeatureRows:

@@ -7,13 +7,16 @@
    symbol synced one by one, those of 500 symbols, took minutes.
 3. The queue is bounded. When it is full the pipeline waits: boundary rows are never dropped. It waits as well until
    many rows at once, those of a long silence, are in the log.
-4. What the disk refuses is final: every later call raises it, and a restart recovers.
+4. What the disk refuses is final: every later call raises it, and a restart recovers. An object store that is away is
+   not: ``RowLog`` keeps the rows, and no checkpoint is written behind rows that are in no log.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +25,17 @@ from typing import Final
 import numpy as np
 
 from ingestion.pipeline.served_rows import ServedRows
+from ingestion.sinks.row_log import Remake, RowLog
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, stage_checkpoint
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter, last_served_tick_ns
 from storage.file_group import FileGroup, group_sync
 from storage.group_sync import GroupSync
+from storage.objects.path import ObjectPath
 from transforms.rows import FeatureSet
+
+_log = logging.getLogger(__name__)
 
 WAITING_ITEMS: Final = 10_000
 """Batches of rows and checkpoints that may wait for the disk: minutes of many symbols."""
@@ -39,6 +46,8 @@ MOST_CHECKPOINTS: Final = 64
 CHECKPOINTS_AT_ONCE: Final = MOST_CHECKPOINTS // 2
 """That are written together, so that the pipeline makes the next ones meanwhile."""
 DURABLE_POLL_S: Final = 0.2
+CLOSE_S: Final = 12.0
+"""An object store may take at the end: a worker has twenty."""
 MANY_ROWS: Final = 3600
 """Rows of one batch that come of a silence: no more than one such batch waits."""
 
@@ -88,15 +97,15 @@ class RowRecord:
         is_whole: Callable[[str], bool] = lambda _symbol: False,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self._log = log
-        self._ticks = ticks
+        self._log = RowLog(log, ticks)
         self._raw_folder = raw_folder
         self._is_whole = is_whole
         self._check = check
         self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
-        self._syncs: tuple[GroupSync | None, GroupSync | None] | None = None
+        self._has_given_up = threading.Event()
+        self._sync: GroupSync | None = None
         self._room = threading.Semaphore(MOST_CHECKPOINTS)
         self._thread = threading.Thread(target=self._run, name="row record", daemon=True)
         self._thread.start()
@@ -105,6 +114,24 @@ class RowRecord:
     def waiting(self) -> int:
         """Batches that are not in the log yet."""
         return self._items.qsize()
+
+    @property
+    def outages(self) -> int:
+        """How often the object store of the feature log went away."""
+        return self._log.outages
+
+    @property
+    def is_away(self) -> bool:
+        return self._log.is_away
+
+    @property
+    def symbols_left_out(self) -> int:
+        """Symbols with rows that are to be made from the tape."""
+        return self._log.symbols_left_out
+
+    def make_left_out_with(self, remake: Remake) -> None:
+        """What makes the rows that an outage left no room for; called in this record's thread."""
+        self._log.remake = remake
 
     def write(self, served: Sequence[ServedRows]) -> None:
         """Keep those at whole seconds once their messages are durable. Raises StoreUnavailable, from then on always."""
@@ -126,20 +153,19 @@ class RowRecord:
         return True
 
     def keep_checkpoint(self, symbol: str, checkpoint: Checkpoint, wait_durable: Callable[[float], bool]) -> None:
-        """Keep the checkpoint after the rows written before it; waits for room.
-
-        Raises StoreUnavailable, from then on always.
-        """
+        """Keep it after the rows written before; waits for room, unless the store is away. Raises as ``write``."""
         while not self._room.acquire(timeout=DURABLE_POLL_S):
             if self._failure is not None:
                 raise self._failure
+            if self._log.is_away:
+                return
         self._put(_Mark(symbol, checkpoint, wait_durable))
 
     def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
-        return self._log.log.last_served_row_ns(symbol, feature_set)
+        return self._log.files.last_served_row_ns(symbol, feature_set)
 
     def last_given_ns(self, symbol: str) -> int | None:
-        return last_served_tick_ns(self._log.log, symbol)
+        return last_served_tick_ns(self._log.files, symbol)
 
     def write_again(self, served: ServedRows) -> None:
         """Keep rows that were closed before a restart and did not reach the disk."""
@@ -149,14 +175,20 @@ class RowRecord:
         return self._is_whole(symbol)
 
     def close(self) -> None:
-        """Write what waits, then close the log; the tapes must be closed. Raises StoreUnavailable."""
+        """Write what waits and close the log; the tapes must be closed. Raises StoreUnavailable.
+
+        It waits CLOSE_S for an object store: what is not written by then, the next start makes from the tape.
+        """
         self._is_abandoned.set()
-        self._put_last()
-        self._thread.join()
+        self._log.is_closing = True
+        until_s = time.monotonic() + CLOSE_S if isinstance(self._log.files.folder, ObjectPath) else None
+        self._put_last(until_s)
+        self._thread.join(None if until_s is None else max(0.0, until_s - time.monotonic()))
+        if self._thread.is_alive():
+            self._has_given_up.set()
+            _log.warning("feature log: its object store took over %g s, the next start writes the rows", CLOSE_S)
         if self._failure is not None:
             raise self._failure
-        self._log.close()
-        self._ticks.close()
 
     def _put(self, item: _Item) -> None:
         if self._failure is not None:
@@ -176,8 +208,8 @@ class RowRecord:
             if self._failure is not None:
                 raise self._failure
 
-    def _put_last(self) -> None:
-        while self._thread.is_alive():
+    def _put_last(self, until_s: float | None) -> None:
+        while self._thread.is_alive() and (until_s is None or time.monotonic() < until_s):
             try:
                 self._items.put(None, timeout=DURABLE_POLL_S)
             except queue.Full:
@@ -191,12 +223,13 @@ class RowRecord:
                     self._keep_checkpoints(item.marks)
                 else:
                     self._keep(item)
+                self._log.look()
+            self._log.close()
         except FeatureServiceError as error:
             self._failure = error
         finally:
-            for sync in self._syncs or ():
-                if sync is not None:
-                    sync.close()
+            if self._sync is not None:
+                self._sync.close()
 
     def _together(self) -> Iterator[_Kept | _Marks]:
         """What was put, in order; checkpoints that wait one behind the other come together."""
@@ -224,18 +257,14 @@ class RowRecord:
         durable = {mark.symbol: mark.checkpoint for mark in marks if self._is_durable(mark.wait_durable)}
         if durable:
             self._check()
-            if self._syncs is None:
-                self._syncs = group_sync(self._log.log.folder), group_sync(self._raw_folder)
-            of_rows, of_checkpoints = self._syncs
-            with self._log.log.writing(), FileGroup(of_rows) as group:
-                for symbol in durable:
-                    self._log.stage_symbol(symbol, group)
-                    self._ticks.stage_symbol(symbol, group)
-                group.publish()
-            with FileGroup(of_checkpoints) as group:
-                for symbol, checkpoint in durable.items():
-                    stage_checkpoint(self._raw_folder, symbol, checkpoint, group)
-                group.publish()
+            written = self._log.publish(list(durable))
+            if written and not self._has_given_up.is_set():
+                if self._sync is None:
+                    self._sync = group_sync(self._raw_folder)
+                with FileGroup(self._sync) as group:
+                    for symbol in written:
+                        stage_checkpoint(self._raw_folder, symbol, durable[symbol], group)
+                    group.publish()
         for _ in marks:
             self._room.release()
 
@@ -250,7 +279,7 @@ class RowRecord:
             self._check()
             if given_ns is not None:
                 newest = each.only(slice(-1, None))
-                self._ticks.append(newest.rows, np.maximum(newest.available_ns, given_ns))
+                self._log.append_given(newest.rows, np.maximum(newest.available_ns, given_ns))
             else:
                 self._log.append(each.rows, each.available_ns)
 

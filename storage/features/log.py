@@ -31,6 +31,7 @@ from storage.features.parts import (
 from storage.file_group import FileGroup
 from storage.file_locks import exclusive, shared
 from storage.instruments import checked_symbol
+from storage.objects.path import ObjectPath
 from storage.places import Place, matching
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import STATUS_NAMES
@@ -52,11 +53,17 @@ class FeatureLogWriter:
         self._buffered_rows: Counter[tuple[str, FeatureSet]] = Counter()
 
     def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
-        """Take rows and when each became readable, int64 (n,); the arrays may change afterwards.
+        """``keep`` rows, and write them with those before once the buffer is full.
 
-        Raises:
-            InvalidRequest: shapes or a status disagree with the feature set, or the symbol cannot name a folder.
-            StoreUnavailable: the disk refused a part; the rows stay buffered.
+        Raises InvalidRequest as ``keep``, and StoreUnavailable when the disk refuses a part; the rows stay buffered.
+        """
+        self.keep(rows, available_ns)
+        self.flush_full()
+
+    def keep(self, rows: FeatureRows, available_ns: Int64s) -> None:
+        """Take rows and when each became readable, int64 (n,), and write none; the arrays may change afterwards.
+
+        Raises InvalidRequest: shapes or a status disagree with the feature set, or the symbol cannot name a folder.
         """
         _check(rows, available_ns)
         if not len(rows):
@@ -65,7 +72,19 @@ class FeatureLogWriter:
         kept = FeatureRows(rows.symbol, rows.feature_set, rows.row_ns.copy(), rows.values.copy(), rows.status.copy())
         self._buffered.setdefault(key, []).append((kept, available_ns.copy()))
         self._buffered_rows[key] += len(rows)
-        if self._buffered_rows[key] >= self._flush_rows:
+
+    @property
+    def buffered_rows(self) -> int:
+        """Of all symbols."""
+        return self._buffered_rows.total()
+
+    @property
+    def buffered_symbols(self) -> set[str]:
+        return {symbol for symbol, _ in self._buffered}
+
+    def flush_full(self) -> None:
+        """Write the buffers that are full. Raises StoreUnavailable; what was not written stays buffered."""
+        for key in [key for key, rows in self._buffered_rows.items() if rows >= self._flush_rows]:
             self._flush(key)
 
     def flush(self) -> None:
@@ -131,6 +150,11 @@ class FeatureLog:
     """The feature log of one folder, of this machine or in an object store, opened."""
 
     folder: Place
+
+    def ask(self) -> None:
+        """Whether an object store answers, in one attempt. Raises StoreUnavailable."""
+        if isinstance(self.folder, ObjectPath):
+            self.folder.bucket.ask(self.folder.key)
 
     def writing(self) -> AbstractContextManager[None]:
         """Held by a writer of parts from staging to publishing them, shared with others. Raises StoreUnavailable.

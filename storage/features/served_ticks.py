@@ -72,16 +72,33 @@ class ServedTickWriter:
         self._counts: Counter[tuple[str, FeatureSet]] = Counter()
 
     def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
-        """Take rows that were served and when each could be read, int64 (n,).
+        """``keep`` rows, and write them with those before once the buffer is full.
 
         Raises StoreUnavailable when the disk refuses a file; what was not written stays buffered.
         """
+        self.keep(rows, available_ns)
+        self.flush_full()
+
+    def keep(self, rows: FeatureRows, available_ns: Int64s) -> None:
+        """Take rows that were served and when each could be read, int64 (n,), and write none."""
         if len(rows) == 0:
             return
         key = (rows.symbol, rows.feature_set)
         self._buffered.setdefault(key, []).append((rows.row_ns.copy(), available_ns.copy(), row_digest(rows)))
         self._counts[key] += len(rows)
-        if self._counts[key] >= self._flush_rows:
+
+    @property
+    def buffered_rows(self) -> int:
+        """Of all symbols."""
+        return self._counts.total()
+
+    @property
+    def buffered_symbols(self) -> set[str]:
+        return {symbol for symbol, _ in self._buffered}
+
+    def flush_full(self) -> None:
+        """Write the buffers that are full. Raises StoreUnavailable; what was not written stays buffered."""
+        for key in [key for key, rows in self._counts.items() if rows >= self._flush_rows]:
             self._flush(key)
 
     def stage_symbol(self, symbol: str, group: FileGroup) -> None:

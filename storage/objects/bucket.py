@@ -89,6 +89,13 @@ class Bucket:
 
         return self._tried(key, "read", read)
 
+    def ask(self, key: str) -> None:
+        """Whether the store answers, in one attempt; there need be no object of this key."""
+        import obstore
+
+        with suppress(FileNotFoundError):
+            self._tried(key, "read", lambda: obstore.head(self._store, key), attempts=1)
+
     def digest(self, key: str) -> tuple[int, str]:
         """Bytes and SHA-256 of an object, read in pieces. Raises FileNotFoundError."""
         import obstore
@@ -172,12 +179,17 @@ class Bucket:
         opened: pa.NativeFile = self._files.open_input_file(f"{self.name}/{key}")
         return opened
 
-    def _tried(self, key: str, done: str, request: Callable[[], Answer]) -> Answer:
-        """done: what the request asks to have done with the key. Raises FileNotFoundError, StoreUnavailable."""
+    def _tried(self, key: str, done: str, request: Callable[[], Answer], *, attempts: int | None = None) -> Answer:
+        """done: what the request asks to have done with the key. attempts: None is as many as patience has.
+
+        Raises FileNotFoundError, StoreUnavailable.
+        """
         from obstore.exceptions import BaseError
 
+        most = self.patience.attempts if attempts is None else attempts
+
         address, told, step = f"s3://{self.name}/{key}", "", ""
-        for attempt in range(self.patience.attempts):
+        for attempt in range(most):
             try:
                 return request()
             except (BaseError, OSError) as error:
@@ -186,9 +198,9 @@ class Bucket:
                     raise StoreUnavailable(f"{address}: must be {done}, was refused: {told}; {step}") from None
                 if isinstance(error, FileNotFoundError):
                     raise
-            if attempt + 1 < self.patience.attempts:
+            if attempt + 1 < most:
                 self.patience.wait(attempt)
-        raise StoreUnavailable(f"{address}: no answer in {self.patience.attempts} attempts: {told}; {step}")
+        raise StoreUnavailable(f"{address}: no answer in {most} attempts: {told}; {step}")
 
 
 @cache

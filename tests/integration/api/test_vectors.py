@@ -19,6 +19,7 @@ from api.services import ApiServices
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import online_row
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
+from runtime.servers import Servers
 from runtime.settings import Settings
 from storage.database.metadata import Metadata
 from storage.features.log import FeatureLog
@@ -28,6 +29,7 @@ from storage.online.store import OnlineStore
 from tests.api_service import DURATION_NS, KEY, START_NS, another_app, asked, finished
 from tests.generated_client import PACKAGE, generate
 from tests.ports import free_port
+from tests.postgres_servers import run
 from training_sets.samples.availability import available_period
 from transforms.rows import FeatureRows
 
@@ -233,6 +235,16 @@ def test_health_knows_the_newest_row(client: TestClient) -> None:
     assert document["status"] == "ok"
     assert document["latest_feature_computation_timestamp"].startswith("2026-01-05T12:0")
     assert document["feature_registry_loaded"] is True
+
+
+def test_health_knows_a_worker_that_cannot_write_the_feature_log(client: TestClient, servers: Servers) -> None:
+    status = '{"worker": {"log_is_away": 1.0}}'
+    run(servers.postgres_url, f"INSERT INTO ingest_workers VALUES ('w1', now(), now(), '{status}')")  # noqa: S608  # ours
+    document = client.get("/health").json()
+    run(servers.postgres_url, "TRUNCATE ingest_workers")
+    assert document["status"] == "degraded"
+    assert document["reasons"]["feature_log"].startswith("feature log: its object store must answer, does not for w1")
+    assert client.get("/health").json()["status"] == "ok"
 
 
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:

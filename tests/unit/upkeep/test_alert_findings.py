@@ -110,6 +110,14 @@ def test_slow_rows_are_found_once_there_are_enough_of_them(rows: int, mean_ms: f
     assert found_of(slow) == ([("rows_slow", "w", None)] if is_slow else [])
 
 
+@pytest.mark.parametrize(("is_away", "found"), [(0.0, []), (1.0, [("feature_log_away", "w", None)])])
+def test_a_feature_log_that_cannot_be_written_is_found(
+    is_away: float, found: list[tuple[str, str, str | None]]
+) -> None:
+    calm = worker(1, A=1, B=1)
+    assert found_of(replace(calm, status={**calm.status, "worker": {"log_is_away": is_away}})) == found
+
+
 def test_workers_that_are_gone_and_symbols_that_nobody_hears_are_found() -> None:
     assert found_of() == []
     assert found_of(worker(1, A=1, B=60)) == []

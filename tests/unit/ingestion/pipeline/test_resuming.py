@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 
 from feature_repo.registry_versions import load_registry_version
 from ingestion.messages import TimedMessage
+from ingestion.pipeline import resuming
 from ingestion.pipeline.resuming import VersionBefore
 from ingestion.pipeline.served_rows import ServedRows
+from ingestion.sources.played.play import play
 from market.clock import SECOND_NS
 from storage.checkpoints import checkpoint_path
 from tests.pipelines import pipeline_in
-from tests.restarted import BEGIN_NS, SHORT, STOPPED_AFTER_S, SYMBOL, assert_rebuilt, before_and_after, serve
+from tests.restarted import BEGIN_NS, SHORT, STOPPED_AFTER_S, SYMBOL, Kept, assert_rebuilt, before_and_after, serve
 from transforms.catalogue import set_horizon_ns
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureSet
+from transforms.rows import FeatureSet, joined_rows
 
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
@@ -51,6 +54,34 @@ def test_a_state_gone_on_from_is_the_state_of_a_replay_for_every_feature(
         assert one.rows.reasons is not None
         assert other.rows.reasons is not None
         assert np.array_equal(one.rows.reasons, other.rows.reasons)
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_rows_made_again_beside_the_pipeline_are_those_that_it_served(
+    tmp_path: Path,
+    short: Kernel,
+    messages: list[TimedMessage],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    has_checkpoint: bool,
+) -> None:
+    monkeypatch.setattr(resuming, "MARGIN_NS", 5 * SECOND_NS)  # so that rows are closed in two parts
+    first, second = messages[:200], messages[200:]
+    serve(tmp_path, short, first)
+    if not has_checkpoint:
+        checkpoint_path(tmp_path, SYMBOL).unlink()
+    kept = Kept()
+    with closing(pipeline_in(tmp_path, short, kept, tape_sync_ms=1)) as pipeline:
+        play(pipeline, second)
+        assert pipeline.lanes[SYMBOL].durability()(30)
+        served = joined_rows([each.whole_seconds().rows for each in kept.served])
+        between_ns = int(served.row_ns[2]), int(served.row_ns[-3])
+        made = pipeline.rows_again(SYMBOL, short, between_ns, between_ns[1] + 7)
+    assert made is not None
+    assert len(made.rows) > 60
+    assert np.array_equal(made.rows.row_ns, served.row_ns[2:-2])
+    assert np.array_equal(made.rows.values.view(np.int64), served.values[2:-2].view(np.int64))
+    assert np.array_equal(made.rows.status, served.status[2:-2])
 
 
 @pytest.mark.parametrize("goes_back", [False, True])

@@ -1,0 +1,187 @@
+"""The feature log and the record of given rows as one writer, which goes on while their object store is away.
+
+1. While the store answers, a buffer is written once it is full, and before a checkpoint of its symbol.
+2. Once it does not, rows wait in memory, MOST_ROWS of all symbols, and nothing is written. Every RETRY_S the store is
+   asked, in one attempt, whether it answers; once it does, what waits is written.
+3. Rows that find no room are left out, with all that follow of their symbol. They are made again from the tape and the
+   last checkpoint, as a start makes them, one symbol at a time: what comes meanwhile is kept in between.
+
+What a disk refuses is raised at once: the tape is on it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ingestion.pipeline.served_rows import ServedRows
+from market.errors import FeatureServiceError, StoreUnavailable
+from storage.features.log import FeatureLog, FeatureLogWriter
+from storage.features.part_times import Int64s
+from storage.features.served_ticks import ServedTickWriter
+from storage.file_group import FileGroup, group_sync
+from storage.group_sync import GroupSync
+from storage.objects.path import ObjectPath
+from storage.outages import Outage
+from transforms.rows import FeatureRows, FeatureSet
+
+MOST_ROWS: Final = 200_000
+"""Rows of the log that wait, and as many given ones: some 400 MB of 76 columns."""
+RETRY_S: Final = 5.0
+LONG_S: Final = 20.0
+SYMBOLS_AT_ONCE: Final = 32
+
+Remake = Callable[[str, FeatureSet, int, int], ServedRows | None]
+"""From a symbol, a feature set and two row times: the rows between them, both included, made from the tape; None where
+the tape does not lead there."""
+
+_log = logging.getLogger(__name__)
+
+
+class RowLog:
+    """Both logs, for one thread; what it says of itself may be asked from any."""
+
+    def __init__(self, log: FeatureLogWriter, ticks: ServedTickWriter) -> None:
+        self.outages = 0
+        """How often the store went away."""
+        self.remake: Remake = lambda *_: None
+        self.is_closing = False
+        """Set from another thread: nothing is tried any more that may take long."""
+        self._log = log
+        self._ticks = ticks
+        self._is_away = False
+        self._retry_at_s = 0.0
+        self._asked_s: float | None = None
+        self._left_out: dict[tuple[str, FeatureSet], tuple[int, int]] = {}
+        self._sync: GroupSync | None = None
+        self._outage = Outage(
+            _log,
+            "the object store of the feature log",
+            meanwhile="rows wait in memory and are made from the tape beyond that",
+        )
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not answer, or has not for LONG_S: one that takes requests and hangs gets 9 minutes."""
+        asked_s = self._asked_s
+        return self._is_away or (asked_s is not None and time.monotonic() - asked_s > LONG_S)
+
+    @property
+    def files(self) -> FeatureLog:
+        """What is written."""
+        return self._log.log
+
+    @property
+    def symbols_left_out(self) -> int:
+        """Symbols with rows that are to be made from the tape."""
+        return len({symbol for symbol, _ in list(self._left_out)})
+
+    @property
+    def rows_waiting(self) -> int:
+        """Rows at whole seconds in memory."""
+        return self._log.buffered_rows
+
+    def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
+        """Take rows at whole seconds. Raises StoreUnavailable when a disk refuses, InvalidRequest."""
+        key = (rows.symbol, rows.feature_set)
+        if key in self._left_out or (self._is_away and self._log.buffered_rows + len(rows) > MOST_ROWS):
+            first_ns, _ = self._left_out.get(key, (int(rows.row_ns[0]), 0))
+            self._left_out[key] = first_ns, int(rows.row_ns[-1])
+            return
+        self._log.keep(rows, available_ns)
+        if not self._is_away:
+            self._try(self._log.flush_full)
+
+    def append_given(self, rows: FeatureRows, available_ns: Int64s) -> None:
+        """Take rows that readers were given. Raises as ``append``."""
+        if self._is_away and self._ticks.buffered_rows + len(rows) > MOST_ROWS:
+            return
+        self._ticks.keep(rows, available_ns)
+        if not self._is_away:
+            self._try(self._ticks.flush_full)
+
+    def publish(self, symbols: Sequence[str]) -> list[str]:
+        """Write what waits of these symbols; those of which everything is written. Raises as ``append``."""
+        if self._is_away or not self._try(lambda: self._write(symbols)):
+            return []
+        behind = {symbol for symbol, _ in self._left_out}
+        return [symbol for symbol in symbols if symbol not in behind]
+
+    def look(self) -> None:
+        """Between two rows: see whether the store is back, and make rows of a symbol that were left out."""
+        if self.is_closing:
+            return
+        if self._is_away:
+            if time.monotonic() >= self._retry_at_s and self._try(self._ask_and_write):
+                self._is_away = False
+                self._outage.end()
+        elif self._left_out:
+            self._make_again(next(iter(self._left_out)))
+
+    def close(self) -> None:
+        """Write what waits, unless the store is away. Raises as ``append``."""
+        try:
+            if not self._is_away:
+                self._try(self._write_all)
+        finally:
+            if self._sync is not None:
+                self._sync.close()
+        if self._is_away or self._left_out:
+            _log.warning("rows that are not in the feature log are on the tape: the next start writes them")
+
+    def _try(self, write: Callable[[], object]) -> bool:
+        """Whether it was written; when it was not, an outage begins or lasts."""
+        is_remote = isinstance(self.files.folder, ObjectPath)
+        self._asked_s = time.monotonic() if is_remote else None
+        try:
+            write()
+        except StoreUnavailable as error:
+            if not is_remote:
+                raise
+            self.outages += not self._is_away
+            self._is_away = True
+            self._retry_at_s = time.monotonic() + RETRY_S
+            self._outage.begin(error)
+            return False
+        finally:
+            self._asked_s = None
+        return True
+
+    def _ask_and_write(self) -> None:
+        self.files.ask()
+        self._write_all()
+
+    def _write_all(self) -> None:
+        symbols = sorted(self._log.buffered_symbols | self._ticks.buffered_symbols)
+        for at in range(0, len(symbols), SYMBOLS_AT_ONCE):
+            self._write(symbols[at : at + SYMBOLS_AT_ONCE])
+
+    def _write(self, symbols: Sequence[str]) -> None:
+        if self._sync is None:
+            self._sync = group_sync(self.files.folder)
+        with self.files.writing(), FileGroup(self._sync) as group:
+            for symbol in symbols:
+                self._log.stage_symbol(symbol, group)
+                self._ticks.stage_symbol(symbol, group)
+            group.publish()
+
+    def _make_again(self, key: tuple[str, FeatureSet]) -> None:
+        symbol, feature_set = key
+        first_ns, last_ns = self._left_out[key]
+        try:
+            made = self.remake(symbol, feature_set, first_ns, last_ns)
+        except FeatureServiceError as error:
+            _log.error("%s: cannot be made from the tape: %s", symbol, error)
+            made = None
+        del self._left_out[key]
+        if made is None:
+            _log.error(
+                "%s: rows of the outage are not in the feature log; feature-service rebuild --symbol %s computes them",
+                symbol,
+                symbol,
+            )
+            return
+        self._log.keep(made.rows, made.available_ns)
+        self._try(lambda: self._write([symbol]))
