@@ -57,6 +57,29 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "told"),
+    [
+        (
+            "/features/latest?symbol=BTCUSDT&intervall=1s",
+            "query.intervall: must be one of features, interval, registry_version, symbol, symbols, was given",
+        ),
+        ("/dataset/list?state=ready", "query.state: must be one of limit, status, symbol, was given"),
+        ("/features/list?words=vwap", "query.words: must be left out, this route has no parameters, was given"),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_with_the_known_ones(
+    client: TestClient, asked_for: str, told: str
+) -> None:
+    answer = client.get(asked_for)
+    assert (answer.status_code, answer.json()["error"]) == (422, "MalformedRequest")
+    assert answer.json()["message"] == told
+
+
+def test_feasts_own_routes_take_what_its_clients_send(client: TestClient) -> None:
+    assert client.get("/api/v1/projects?sent_by=a-client").status_code == 200
+
+
 def test_several_symbols_and_a_choice_of_features_are_one_answer(
     client: TestClient, newest: dict[str, FeatureRows]
 ) -> None:
