@@ -146,7 +146,7 @@ def _told_losses(request: DatasetRequest, written: Written) -> str:
     counts = written.sampler.counts
     samples = "samples" if request.sampling is None else "events"
     told = (
-        f"; of {counts['sampled']} {samples}, {counts['without_features']} had no row of features and "
+        f"; of {counts['sampled']} {samples} in all periods, {counts['without_features']} had no row of features and "
         f"{counts['without_label']} no label"
     )
     if counts["with_missing"]:
