@@ -30,6 +30,7 @@ from tests.generated_client import PACKAGE, generate
 from tests.ports import free_port
 from training_sets.samples.availability import available_period
 from transforms.rows import FeatureRows
+from transforms.status import STATUS_NAMES
 
 
 def test_the_latest_vector_is_the_last_row_served(client: TestClient, newest: dict[str, FeatureRows]) -> None:
@@ -232,6 +233,16 @@ def test_history_is_what_the_log_has_and_what_was_readable_then(
     known = client.get("/features/history", params=asked | {"as_of": format_iso(START_NS + 2 * MINUTE_NS)}).json()
     assert 50 < len(known["timestamps"]) <= 60
     assert max(known["available"]) <= format_iso(START_NS + 2 * MINUTE_NS)
+
+
+def test_a_history_has_the_status_of_each_group_in_each_row(client: TestClient, newest: dict[str, FeatureRows]) -> None:
+    last = newest["BTCUSDT"]
+    period = {"from": format_iso(int(last.row_ns[-1])), "to": format_iso(int(last.row_ns[-1]) + SECOND_NS)}
+    found = client.get("/features/history", params={"symbol": "BTCUSDT", **period}).json()
+    told = [STATUS_NAMES[status] for status in last.status[-1]]
+    names = [group.name for group in last.feature_set.groups]
+    assert found["statuses"] == {name: [status] for name, status in zip(names, told, strict=True)}
+    assert len(set(told)) > 1
 
 
 @pytest.mark.parametrize(
