@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
-from fastapi import FastAPI, Security
+from fastapi import Depends, FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
@@ -40,6 +40,7 @@ from api import (
 )
 from api.access import API_KEY_HEADER, TRACE_HEADER, Door
 from api.errors import install_error_handlers
+from api.known_query import refuse_unknown_query
 from api.limits import Limits, RequestLimits
 from api.metrics import HttpMetrics, Measured
 from api.openapi import ASSETS, OF_A_BODY, answers, operation_id
@@ -87,6 +88,7 @@ def openapi_document() -> dict[str, Any]:
 def _add_routes(app: FastAPI) -> None:
     # The door asks for the key; this only tells the OpenAPI page that it is asked for.
     documented = [Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False))]
+    of_feast = (feature_server.router, feast_registry.router)
     for router, errors in (
         (features.router, (400, 404)),
         (feature_server.router, (400, 404, *OF_A_BODY)),  # early: what is asked most often is found soonest
@@ -107,7 +109,9 @@ def _add_routes(app: FastAPI) -> None:
         (registry.router, (400, 404, 409, *OF_A_BODY)),
         (alerts.router, ()),
     ):
-        app.include_router(router, dependencies=documented, responses=answers(*errors))
+        # Feast's clients may send what only Feast's own server knows.
+        ours = [] if router in of_feast else [Depends(refuse_unknown_query)]
+        app.include_router(router, dependencies=[*documented, *ours], responses=answers(*errors))
     app.include_router(console.router, responses=answers())  # open: it holds no number
 
 

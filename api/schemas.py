@@ -38,13 +38,17 @@ class FeatureVectors(BaseModel):
 
 
 class FeatureHistory(BaseModel):
-    """Rows in order of time, column by column; null is unknown. ``available``: when each was readable."""
+    """Rows in order of time, column by column; null is unknown. ``available``: when each was readable.
+
+    ``statuses``: of each group in each row, null where it has none. A position of 0 under NO_DATA is not known.
+    """
 
     symbol: str
     feature_registry_version: str
     timestamps: list[str]
     available: list[str]
     features: dict[str, list[float | None]]
+    statuses: dict[str, list[str | None]]
 
 
 class BookLevels(BaseModel):

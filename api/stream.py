@@ -52,6 +52,9 @@ async def stream(
     services: Services,
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     interval: Annotated[Literal["grid", "1s", "3s", "15s", "1m"], Query()] = GRID,
+    token: Annotated[  # noqa: ARG001  # the door has read it
+        str | None, Query(description="Of POST /features/stream/token, instead of the key.")
+    ] = None,
 ) -> StreamingResponse:
     """Each row when it is stored, as an event ``row`` with a FeatureVector; the newest one immediately.
 

@@ -194,7 +194,10 @@ class Dataset:
         if "joined_views" in self.manifest:
             raise InvalidRequest("sequences: must have only features of the log, was a dataset with other views")
         if self.log_folder is None:
-            raise InvalidRequest("sequences: need a feature log, which client.dataset(id) of a repository has")
+            raise InvalidRequest(
+                "sequences: need a feature log; Dataset.open(folder, log_folder=...) names it, and "
+                "client.dataset(id) of a repository knows it"
+            )
         if symbol is None and len(request.symbols) > 1:
             raise InvalidRequest(f"symbol: must be one of {', '.join(request.symbols)}, was left out")
         chosen = request.symbols[0] if symbol is None else symbol

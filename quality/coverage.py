@@ -288,7 +288,7 @@ class CoverageTally:
                 begin_ns=begin,
                 end_ns=end,
                 evidence=evidence,
-                makes_unknown=self._is_marked(TRADE, begin, end + MINUTE_NS),
+                makes_unknown=TRADE not in self._ends or self._is_marked(TRADE, begin, end + MINUTE_NS),
             )
             for evidence, marks in ((BY_VOLUME, differs), ("silence", is_silent))
             for begin, end in self._ranges(marks)

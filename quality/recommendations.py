@@ -32,10 +32,12 @@ def recommendations(document: Mapping[str, Any], limits: QualityLimits) -> list[
     elif document["sequence_gaps"]:
         said.append(f"{document['sequence_gaps']} gaps in the order book: check the gateway's connection and its log.")
     if document["interruptions"]:
-        seconds = sum(span["seconds"] for span in document["interruptions"])
+        seconds, count = sum(span["seconds"] for span in document["interruptions"]), len(document["interruptions"])
+        times = "once" if count == 1 else f"{count} times"
+        lasted = f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
         said.append(
-            f"Ingest did not read for {seconds:.0f} s in {len(document['interruptions'])} interruptions: see its log "
-            f"at {document['interruptions'][0]['to']}, and backfill the period."
+            f"Ingest was interrupted {times}, {lasted} in all, and may have missed messages: see its log at "
+            f"{document['interruptions'][0]['to']}, and backfill the period."
         )
     if streams["kline"]["missing"]:
         said.append(f"{streams['kline']['missing']} minute candles are missing: backfill them by REST.")

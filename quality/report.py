@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from market.clock import parse_iso_ns
+from market.clock import SECOND_NS, parse_iso_ns
 from quality.charts import SPLIT_COLOURS, Stretch, time_line
 from quality.coverage_page import coverage_section
 from quality.html_table import table
@@ -143,9 +143,15 @@ def _weights(weights: Mapping[str, Any]) -> str:
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
-    """What was asked for, as the manifest states it; durations are in nanoseconds there."""
+    """What was asked for, as the manifest states it; durations, in nanoseconds there, in seconds."""
     asked = manifest.get("request", {})
-    rows = [(name, json.dumps(value)) for name, value in asked.items() if name not in {"strategy", "targets"}]
+    rows = [
+        (name.removesuffix("_ns"), f"{value / SECOND_NS:g} s")
+        if name.endswith("_ns") and isinstance(value, int)
+        else (name, json.dumps(value))
+        for name, value in asked.items()
+        if name not in {"strategy", "targets"}
+    ]
     rows += [(name, json.dumps(manifest[name])) for name in ("label_price", "samples") if name in manifest]
     return f"<details><summary>request</summary>{table(('setting', 'value'), rows)}</details>"
 
@@ -247,10 +253,18 @@ def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
     """First lines for a notebook."""
     is_folded = any(fold["fold"] is not None for fold in manifest["folds"])
     path = "fold-000/train" if is_folded else "train"
+    # What is known of a label's end, or of how labels overlap, is no feature.
+    roles = manifest["column_roles"]
+    others = [name for role, names in roles.items() if role not in {"features", "inputs"} for name in names]
+    reads = (
+        f'read_csv("{path}.csv", float_precision="round_trip")'
+        if manifest["request"]["output_format"] == "csv"
+        else f'read_parquet("{path}.parquet")'
+    )
     lines = [
         "import pandas",
-        f'train = pandas.read_parquet("{path}.parquet")',
+        f"train = pandas.{reads}",
         f"targets = {list(targets)!r}",
-        'features = train.columns.difference([*targets, "symbol", "timestamp", "fold"], sort=False)',
+        f"features = train.columns.difference({others!r}, sort=False)",
     ]
     return f"<pre>{escape(chr(10).join(lines))}</pre>"

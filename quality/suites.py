@@ -76,6 +76,8 @@ _SAYS: Final = {
     TOO_GREAT: f"a return must be at most {MOST_RISK_ADJUSTED:g} of its past volatilities",
 }
 """What each rule asks for; the values seen follow."""
+_YES_OR_NO: Final = {rule.name for rule in RULES if rule.measure.startswith("is_")}
+"""Rules whose subjects have no value to show: each is broken or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,10 @@ class Finding:
     subjects: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{subject} {value:.6g}" for subject, value in list(self.subjects.items())[:5])
+        values = {
+            subject: "" if self.rule in _YES_OR_NO else f" {value:.6g}" for subject, value in self.subjects.items()
+        }
+        shown = ", ".join(f"{subject}{value}" for subject, value in list(values.items())[:5])
         more = f" and {len(self.subjects) - 5} more" if len(self.subjects) > 5 else ""
         return f"quality, {self.rule}: {_SAYS[self.rule]}, was {shown}{more}"
 

@@ -45,9 +45,22 @@ class Api:
         raise ToolError(f"{path}: {answer.status_code}, {said}")
 
 
+class Tools(FastMCP):
+    """Tools that refuse an argument they do not have: FastMCP ignores it, and answers another question."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401  # as FastMCP declares it
+        """Raises ToolError for an unknown argument, with the names of the known ones."""
+        for tool in await self.list_tools():
+            known = tool.inputSchema["properties"]
+            unknown = [each for each in arguments if each not in known]
+            if tool.name == name and unknown:
+                raise ToolError(f"{name}: arguments must be of {', '.join(known)}, was {', '.join(unknown)}")
+        return await super().call_tool(name, arguments)
+
+
 def agent_server(client: httpx.AsyncClient, *, may_build: bool) -> FastMCP:
     """The server of the tools. may_build: it has a tool that starts builds; without it nothing is changed."""
-    server = FastMCP("feature-service", instructions=_PURPOSE, log_level="WARNING")
+    server = Tools("feature-service", instructions=_PURPOSE, log_level="WARNING")
     api = Api(client)
     _add_features(server, api)
     _add_datasets(server, api)
@@ -64,10 +77,7 @@ def _add_features(server: FastMCP, api: Api) -> None:
         found = [
             each
             for each in await api.get("/features/list")
-            if (group is None or each["group"] == group)
-            and all(
-                word in f"{each['name']} {each['group']} {each['summary']} {each['formula']}".lower() for word in wanted
-            )
+            if (group is None or each["group"] == group) and all(word in _described(each) for word in wanted)
         ]
         return {"found": len(found), "features": found[:MOST_FOUND]}
 

@@ -162,11 +162,15 @@ def show(
     from api.schemas import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
+    from training_sets.dataset.downloads import dataset_folder
+    from training_sets.dataset.manifest import read_performance
 
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         record = metadata.get_dataset(dataset_id)
-    document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "manifest"})
-    print_document(document | {"path": record.path}, as_json=as_json)
+    performance = read_performance(dataset_folder(record)) if record.status == "ready" else None
+    document = dataset_document(record, performance=performance).model_dump(mode="json")
+    shown = {name: value for name, value in document.items() if name not in {"download_urls", "manifest"}}
+    print_document(shown | {"path": record.path}, as_json=as_json)
 
 
 @app.command("lags")

@@ -24,6 +24,10 @@ from storage.features.log import FeatureLog, no_rows
 from storage.features.part_times import Int64s
 from transforms.rows import FeatureGroup, FeatureSet
 
+Statuses = npt.NDArray[np.int8]
+NO_ROW: Final = -1
+"""In place of a status: the group has no row at that time."""
+
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 
 
@@ -66,8 +70,12 @@ class History:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """A batch for each UTC day that has rows, ascending; NaN is "not known". Raises CorruptStore."""
+        return (batch for batch, _ in self.batches_with_statuses())
+
+    def batches_with_statuses(self) -> Iterator[tuple[pa.RecordBatch, Statuses]]:
+        """Each batch with the status of every group in its rows, int8 (rows, groups), NO_ROW where it has none."""
         schema = self.schema
-        for row_ns, available_ns, values in self._days():
+        for row_ns, available_ns, values, statuses in self._days():
             columns: list[pa.Array[Any]] = [
                 pa.repeat(self.symbol, len(row_ns)),
                 pa.array(row_ns).cast(_TIME),
@@ -75,9 +83,9 @@ class History:
                 # from_pandas would turn NaN into null.
                 *(pa.array(column, from_pandas=False) for column in values.T),
             ]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield pa.RecordBatch.from_arrays(columns, schema=schema), statuses
 
-    def _days(self) -> Iterator[tuple[Int64s, Int64s, npt.NDArray[np.float64]]]:
+    def _days(self) -> Iterator[tuple[Int64s, Int64s, npt.NDArray[np.float64], Statuses]]:
         for day_ns in self._dates():
             begin, end = max(self.from_ns, day_ns), min(self.to_ns, day_ns + DAY_NS)
             asked = AskedRows(from_ns=begin, to_ns=end, as_of_ns=self.as_of_ns, may_lack=True)
@@ -101,15 +109,17 @@ class History:
 
 def _joined(
     read: Sequence[tuple[FeatureGroup, GroupRows]], width: int
-) -> tuple[Int64s, Int64s, npt.NDArray[np.float64]]:
+) -> tuple[Int64s, Int64s, npt.NDArray[np.float64], Statuses]:
     row_ns = np.unique(np.concatenate([rows.row_ns for _, rows in read]))
     available_ns = np.zeros(len(row_ns), np.int64)
     values = np.full((len(row_ns), width), np.nan)
-    for group, rows in read:
+    statuses = np.full((len(row_ns), len(read)), NO_ROW, np.int8)
+    for number, (group, rows) in enumerate(read):
         at = np.searchsorted(row_ns, rows.row_ns)
         values[np.ix_(at, np.array(group.indices, np.int64))] = rows.values
+        statuses[at, number] = rows.status
         available_ns[at] = np.maximum(available_ns[at], rows.created_ns)
-    return row_ns, available_ns, values
+    return row_ns, available_ns, values, statuses
 
 
 def groups_with(chosen: FeatureSet, features: Sequence[str]) -> tuple[FeatureGroup, ...]:

@@ -87,6 +87,8 @@ def test_a_dataset_of_a_request_file_is_built_and_verified_byte_by_byte(tmp_path
         assert built.returncode == 0, built.stderr
         dataset = json.loads(built.stdout)
         assert dataset["folds"] == 3
+        shown = json.loads(typed("dataset", "show", dataset["dataset_id"], "--data", out, "--json").stdout)
+        assert shown["performance"]["build_duration_seconds"] > 0
         check_verified(Path(dataset["path"]), dataset["dataset_id"], out)
         both = typed("dataset", "build", "--request", request, "--symbol", "BTCUSDT", "--data", out)
         assert both.returncode == 2

@@ -118,7 +118,9 @@ def test_what_cannot_be_had_says_why(dataset: Dataset, tmp_path: Path) -> None:
         dataset.sequences(length=5, fold=0)
     with pytest.raises(NotFound, match="symbol: must be one of BTCUSDT, ETHUSDT, was 'SOLUSDT'"):
         dataset.sequences(length=5, fold=0, symbol="SOLUSDT")
-    with pytest.raises(InvalidRequest, match="sequences: need a feature log"):
+    with pytest.raises(
+        InvalidRequest, match=r"sequences: need a feature log; Dataset.open\(folder, log_folder=...\) names it"
+    ):
         dataclasses.replace(dataset, log_folder=None).sequences(length=5, fold=0, symbol="BTCUSDT")
     with pytest.raises(InvalidRequest, match="must have rows of BTCUSDT with the features of the dataset, lacks"):
         dataclasses.replace(dataset, log_folder=tmp_path).sequences(length=5, fold=0, symbol="BTCUSDT")

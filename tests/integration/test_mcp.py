@@ -56,7 +56,7 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
         "start": format_iso(running.start_ns + 10 * SECOND_NS),
         "end": format_iso(running.start_ns + 70 * SECOND_NS),
     }
-    names, [found, vector, history, datasets, lineage, quality, refused, unknown] = told(
+    names, [found, vector, history, datasets, lineage, quality, refused, unknown, misspelled] = told(
         running,
         ("search_features", {"words": "vwap 15s"}),
         ("latest_vector", {"symbol": "BTCUSDT", "features": ["mid_price"]}),
@@ -66,6 +66,7 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
         ("quality_report", {"symbol": "BTCUSDT", **period}),
         ("latest_vector", {"symbol": "NOSUCH"}),
         ("build_dataset", {"symbol": "BTCUSDT", "periods": {}, "horizon": "5s"}),
+        ("search_features", {"query": "vwap"}),
     )
     assert names == [
         "search_features",
@@ -87,6 +88,7 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
     assert "404" in refused
     assert "NOSUCH" in refused
     assert "Unknown tool" in unknown
+    assert misspelled == "search_features: arguments must be of words, group, was query"
 
 
 def test_an_agent_that_may_builds_a_dataset(running: Running) -> None:

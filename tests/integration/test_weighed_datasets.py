@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -120,7 +123,9 @@ def test_rows_weigh_what_a_plain_walk_gives(
     assert list(weights) == ["sample_weight"]
 
 
-def test_every_fold_has_weights_of_its_own_and_the_report_tells_them(place: BuildPlace, tmp_path: Path) -> None:
+def test_every_fold_has_weights_of_its_own_and_the_report_tells_them(
+    place: BuildPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gated = dataclasses.replace(place, rules=GATED)
     strategy = PurgedCombinations(START_NS, START_NS + DURATION_NS, groups=4, test_groups=1)
     built = build_dataset(dataclasses.replace(REQUEST, strategy=strategy), gated, tmp_path / "dataset")
@@ -133,7 +138,13 @@ def test_every_fold_has_weights_of_its_own_and_the_report_tells_them(place: Buil
     assert list(frame)[-4:] == ["sample_weight", "concurrency", "fold", "path"]
     assert frame["path"].isna().all()
     assert (Dataset.open(built.path).frame("test", fold=2)["path"] == 0).all()
-    assert "Sample weights" in (built.path / "_report.html").read_text()
+    report = (built.path / "_report.html").read_text()
+    assert "Sample weights" in report
+    monkeypatch.chdir(built.path)
+    [lines] = re.findall(r"<pre>(import pandas.*?)</pre>", report, re.DOTALL)
+    loaded: dict[str, Any] = {}
+    exec(unescape(lines), loaded)  # noqa: S102  # what a reader copies into a notebook
+    assert list(loaded["features"]) == Dataset.open(built.path).feature_columns
 
 
 def test_a_request_without_weights_is_the_one_it_was(place: BuildPlace, tmp_path: Path) -> None:

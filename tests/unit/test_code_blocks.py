@@ -133,6 +133,8 @@ def test_a_document_is_one_that_its_reader_takes(block: Block) -> None:
         assert set(document) <= set(BuildRequest.model_fields) | {
             each.alias for each in BuildRequest.model_fields.values() if each.alias
         }
+    if "target_config" in document and "..." not in block.text:
+        BuildRequest.model_validate(document).to_request("2.1.0")
     if "project" in document:
         [(_, entries)] = document["project"]["entry-points"].items()
         for place in entries.values():

@@ -129,21 +129,29 @@ def _kept_folds(request: DatasetRequest, written: Written, place: BuildPlace) ->
             warnings.append(f"fold {tally.fold.number}: left out, must have {least} train rows, was {count}")
             continue
         if count == 0:
-            with_missing = written.sampler.counts["with_missing"]
-            dropped = f"; {with_missing} rows were dropped for a missing value" if with_missing else ""
-            dropped += "".join(
-                f"; {told}" for told in dropped_warnings(written.sampler.counts, written.sampler.unknown)
-            )
+            lost = _told_losses(request, written)
             known = {symbol: available_period(place.features, symbol) for symbol in request.symbols}
             raise InvalidRequest(
-                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}"
-                f"{dropped}"
+                f"train period: must hold rows with a label, was {tally.fold.periods[0]}; {told_periods(known)}{lost}"
             )
         kept.append(each)
         warnings += tally.warnings(tally.empty_splits(partial(_why_empty, request, place)))
     if not kept:
         raise InvalidRequest(f"folds: must be one with {least} train rows or more, was none of {len(written.folds)}")
     return kept, warnings
+
+
+def _told_losses(request: DatasetRequest, written: Written) -> str:
+    """Of how many samples of all periods there was nothing to write, and why."""
+    counts = written.sampler.counts
+    samples = "samples" if request.sampling is None else "events"
+    told = (
+        f"; of {counts['sampled']} {samples} in all periods, {counts['without_features']} had no row of features and "
+        f"{counts['without_label']} no label"
+    )
+    if counts["with_missing"]:
+        told += f"; {counts['with_missing']} rows were dropped for a missing value"
+    return told + "".join(f"; {each}" for each in dropped_warnings(counts, written.sampler.unknown))
 
 
 def _why_empty(request: DatasetRequest, place: BuildPlace, start_ns: int, end_ns: int) -> str:

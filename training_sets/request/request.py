@@ -81,14 +81,19 @@ class DatasetRequest:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
             raise InvalidRequest(f"symbols: must be at least one, each once, was {list(self.symbols)}")
         if self.sample_interval_ns <= 0 or self.sample_interval_ns % SECOND_NS:
-            raise InvalidRequest(f"sample_interval: must be whole seconds, was {self.sample_interval_ns} ns")
+            raise InvalidRequest(
+                f"sample_interval: must be whole seconds, was {self.sample_interval_ns / SECOND_NS:g} s"
+            )
         if not 0 <= self.sample_offset_ns < self.sample_interval_ns or self.sample_offset_ns % SECOND_NS:
             raise InvalidRequest(
-                f"sample_offset: must be whole seconds below the interval, {self.sample_interval_ns} ns, was "
-                f"{self.sample_offset_ns} ns"
+                "sample_offset: must be whole seconds below the interval, "
+                f"{self.sample_interval_ns // SECOND_NS} s, was {self.sample_offset_ns / SECOND_NS:g} s"
             )
         if not 0 <= self.read_delay_ns <= LONGEST_LAG_NS:
-            raise InvalidRequest(f"read_delay: must be 0 to {LONGEST_LAG_NS} ns, was {self.read_delay_ns} ns")
+            raise InvalidRequest(
+                f"read_delay_ms: must be 0 to {LONGEST_LAG_NS // MILLISECOND_NS}, was "
+                f"{self.read_delay_ns / MILLISECOND_NS:g}"
+            )
         if self.sample_times_ns:
             self._check_times()
         if self.sampling is not None:
@@ -96,17 +101,17 @@ class DatasetRequest:
         if any(isinstance(each, MetaLabelTarget) for each in self.targets) and not self.has_sides:
             raise InvalidRequest("meta_label: must be of a request whose sampling is by signals, was without")
         if self.embargo_ns < 0:
-            raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns} ns")
+            raise InvalidRequest(f"embargo: must not be negative, was {self.embargo_ns / SECOND_NS:g} s")
         if (self.missing == "forward_fill") != (self.fill_limit_ns > 0):
             raise InvalidRequest(
-                f"missing: must have a limit exactly when it is forward_fill, was {self.missing} with "
-                f"{self.fill_limit_ns} ns"
+                "fill_limit: must be above 0 with missing forward_fill and left out otherwise, was "
+                f"{self.fill_limit_ns / SECOND_NS:g} s with {self.missing}"
             )
         is_at_interval = self.sample_kind == "at_time" and not self.sample_times_ns
         if self.missing == "forward_fill" and is_at_interval and self.fill_limit_ns < self.sample_interval_ns:
             raise InvalidRequest(
-                f"missing: a limit must reach back to the sample before, {self.sample_interval_ns} ns, for at_time "
-                f"samples, was {self.fill_limit_ns} ns"
+                "fill_limit: must reach back to the sample before for at_time samples, "
+                f"{self.sample_interval_ns / SECOND_NS:g} s, was {self.fill_limit_ns / SECOND_NS:g} s"
             )
         names = [target.name for target in self.targets]
         if not names or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
@@ -158,12 +163,16 @@ class DatasetRequest:
                 f"holds its view says, was {self.sample_kind}, {self.label_price}, {self.missing}"
             )
         if self.embargo_ns % DAY_NS:
-            raise InvalidRequest(f"embargo: must be whole sessions, days of a calendar, was {self.embargo_ns} ns")
+            raise InvalidRequest(
+                f"embargo: must be whole sessions, days of a calendar, was {self.embargo_ns / SECOND_NS:g} s"
+            )
 
     def _check_times(self) -> None:
         times_ns = self.sample_times_ns
         if self.sample_offset_ns:
-            raise InvalidRequest(f"sample_offset: must be 0 with sample_times, was {self.sample_offset_ns} ns")
+            raise InvalidRequest(
+                f"sample_offset: must be 0 with sample_times, was {self.sample_offset_ns / SECOND_NS:g} s"
+            )
         if self.sample_kind != "at_time" or len(times_ns) > MOST_SAMPLE_TIMES:
             raise InvalidRequest(
                 f"sample_times: must be at most {MOST_SAMPLE_TIMES}, for at_time samples, "

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from market.clock import MINUTE_NS
+from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import InvalidRequest
 
 DEFAULT_THRESHOLD: Final = 0.001
@@ -102,14 +102,16 @@ def volatility_window_ns(target: Target) -> int:
 
 def check_target(target: Target, step_ns: int) -> None:
     """Every duration must be whole steps of the price. Raises InvalidRequest."""
+    ahead = f"{target.horizon_ns / SECOND_NS:g} s and {target.delay_ns / SECOND_NS:g} s"
     if target.horizon_ns <= 0 or target.delay_ns < 0:
-        raise InvalidRequest(f"{target.name}: horizon must be positive and delay not negative, was {target}")
+        raise InvalidRequest(f"{target.name}: horizon must be positive and decision_delay not negative, was {ahead}")
+    step = f"{step_ns // SECOND_NS} s"
     if target.horizon_ns % step_ns or target.delay_ns % step_ns:
-        raise InvalidRequest(f"{target.name}: horizon and delay must be whole steps of {step_ns} ns, was {target}")
+        raise InvalidRequest(f"{target.name}: horizon and decision_delay must be whole steps of {step}, was {ahead}")
     window_ns = getattr(target, "volatility_window_ns", 2 * step_ns)
     if window_ns < 2 * step_ns or window_ns % step_ns:
         raise InvalidRequest(
-            f"{target.name}: volatility window must be two or more steps of {step_ns} ns, was {target}"
+            f"{target.name}: volatility_window must be two or more steps of {step}, was {window_ns / SECOND_NS:g} s"
         )
 
 

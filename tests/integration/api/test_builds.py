@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -166,6 +167,9 @@ def test_a_failed_build_says_why_and_leaves_no_files(client: TestClient, setting
     document = finished(client, dataset_id)
     assert document["status"] == "failed"
     assert "train period: must hold rows with a label" in document["error_message"]
+    assert re.search(
+        r"of \d+ samples in all periods, \d+ had no row of features and \d+ no label", document["error_message"]
+    )
     assert document["download_urls"] == {}
     assert not (settings.dataset_storage_path / dataset_id).exists()
     answer = client.get(f"/dataset/{dataset_id}/download")

@@ -32,6 +32,7 @@ from tests.ports import free_port
 from tests.postgres_servers import run
 from training_sets.samples.availability import available_period
 from transforms.rows import FeatureRows
+from transforms.status import STATUS_NAMES
 
 
 def test_the_latest_vector_is_the_last_row_served(client: TestClient, newest: dict[str, FeatureRows]) -> None:
@@ -57,6 +58,29 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
         "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview has all",
         "trace_id": "abc",
     }
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "told"),
+    [
+        (
+            "/features/latest?symbol=BTCUSDT&intervall=1s",
+            "query.intervall: must be one of features, interval, registry_version, symbol, symbols, was given",
+        ),
+        ("/dataset/list?state=ready", "query.state: must be one of limit, status, symbol, was given"),
+        ("/features/list?words=vwap", "query.words: must be left out, this route has no parameters, was given"),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_with_the_known_ones(
+    client: TestClient, asked_for: str, told: str
+) -> None:
+    answer = client.get(asked_for)
+    assert (answer.status_code, answer.json()["error"]) == (422, "MalformedRequest")
+    assert answer.json()["message"] == told
+
+
+def test_feasts_own_routes_take_what_its_clients_send(client: TestClient) -> None:
+    assert client.get("/api/v1/projects?sent_by=a-client").status_code == 200
 
 
 def test_several_symbols_and_a_choice_of_features_are_one_answer(
@@ -211,6 +235,16 @@ def test_history_is_what_the_log_has_and_what_was_readable_then(
     known = client.get("/features/history", params=asked | {"as_of": format_iso(START_NS + 2 * MINUTE_NS)}).json()
     assert 50 < len(known["timestamps"]) <= 60
     assert max(known["available"]) <= format_iso(START_NS + 2 * MINUTE_NS)
+
+
+def test_a_history_has_the_status_of_each_group_in_each_row(client: TestClient, newest: dict[str, FeatureRows]) -> None:
+    last = newest["BTCUSDT"]
+    period = {"from": format_iso(int(last.row_ns[-1])), "to": format_iso(int(last.row_ns[-1]) + SECOND_NS)}
+    found = client.get("/features/history", params={"symbol": "BTCUSDT", **period}).json()
+    told = [STATUS_NAMES[status] for status in last.status[-1]]
+    names = [group.name for group in last.feature_set.groups]
+    assert found["statuses"] == {name: [status] for name, status in zip(names, told, strict=True)}
+    assert len(set(told)) > 1
 
 
 @pytest.mark.parametrize(

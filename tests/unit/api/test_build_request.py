@@ -187,8 +187,11 @@ def test_a_malformed_request_is_refused(changes: dict[str, object]) -> None:
         ),
         ({"target_config": {"type": "classification", "horizon": 60, "threshold": -1}}, "must be positive and finite"),
         ({"target_config": [{"horizon": 60}, {"horizon": 60}]}, "each with a name of its own"),
-        ({"missing": "forward_fill"}, "must have a limit exactly when it is forward_fill"),
-        ({"fill_limit": "5s"}, "must have a limit exactly when it is forward_fill"),
+        (
+            {"missing": "forward_fill"},
+            "fill_limit: must be above 0 with missing forward_fill and left out otherwise, was 0 s",
+        ),
+        ({"fill_limit": "5s"}, "left out otherwise, was 5 s with keep"),
         ({"test_period_end": None}, "test_period_start, test_period_end: must be given"),
         ({"train_period_end": "2026-01-05T13:10:00Z"}, "validation period: must not start before"),
         ({"target_config": {"horizon": "2h"}}, "target: must look less far ahead"),

@@ -122,6 +122,13 @@ def test_trades_that_are_missing_without_a_mark_were_computed_without() -> None:
     assert (set(trade["unknown_until"]), trade["computed_without"]) == ({"orderflow"}, [])
 
 
+def test_without_any_trade_order_flow_is_unknown_and_not_computed_without() -> None:
+    books, others = market(Planted())
+    [trade] = certificate(books, others[others["kind"] != TRADE])["trades"]["missing"]
+    assert (trade["from"], trade["to"]) == (format_iso(BEGIN_NS), format_iso(END_NS))
+    assert (set(trade["unknown_until"]), trade["computed_without"]) == ({"orderflow"}, [])
+
+
 def test_a_snapshot_after_a_mark_says_that_nobody_knows_how_many_are_missing_and_the_next_id_that_none_is() -> None:
     books, others = market(Planted())
     mark = heads(1, CONTROL, BEGIN_NS + 100 * BOOK_STEP_NS + 1)

@@ -21,6 +21,8 @@ LEAST = float(np.nextafter(0.0, 1.0))
 ROWS = 100
 
 MANIFEST = {
+    "request": {"output_format": "parquet"},
+    "column_roles": {"keys": ["symbol", "timestamp"], "features": [], "targets": []},
     "strategy": "time_based",
     "classes": {},
     "rows_sampled": ROWS,

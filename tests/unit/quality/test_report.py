@@ -94,7 +94,9 @@ def report(
     )
     tally.add(times_ns)
     manifest: dict[str, Any] = {
+        "request": {"output_format": "csv", "sample_interval_ns": 60 * SECOND_NS},
         "strategy": "time_based",
+        "column_roles": {"keys": ["symbol", "timestamp"], "features": names[:-1], "targets": names[-1:]},
         "classes": classes or {},
         "rows_sampled": ROWS,
         "rows_without_features": 0,
@@ -179,7 +181,8 @@ def test_the_page_tells_every_section_and_finding() -> None:
         "Continuity",
         "Target",
         "regression, horizon 60 s",
-        "read_parquet",
+        'read_csv("train.csv", float_precision="round_trip")',
+        "sample_interval\n60 s",
         "Missing values over time",
         "Correlation",
         "Distributions",

@@ -87,6 +87,11 @@ def test_the_document_names_what_was_found_and_whether_it_passes() -> None:
     )
 
 
+def test_a_finding_without_a_measured_value_names_its_subjects_alone() -> None:
+    [found] = findings(spread=np.full(ROWS, 0.5))
+    assert str(found) == "quality, not constant: a feature must have more than one value, was spread"
+
+
 def test_a_value_below_its_rule_is_found_as_one_above_is() -> None:
     [found] = findings(spread=1.0 - sound()["imbalance"])
     assert found.rule == "correlation"

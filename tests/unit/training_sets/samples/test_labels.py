@@ -123,7 +123,10 @@ def test_volatility_never_sees_a_price_after_its_row(prices: Prices, second: int
         (RegressionTarget(0), "horizon must be positive"),
         (RegressionTarget(SECOND_NS, -SECOND_NS), "delay not negative"),
         (RegressionTarget(SECOND_NS + 1), "must be whole steps"),
-        (RiskAdjustedTarget(SECOND_NS, volatility_window_ns=SECOND_NS), "volatility window must be two or more steps"),
+        (
+            RiskAdjustedTarget(SECOND_NS, volatility_window_ns=SECOND_NS),
+            "volatility_window must be two or more steps of 1 s, was 1 s",
+        ),
     ],
     ids=str,
 )

@@ -87,7 +87,7 @@ def test_a_fill_is_that_of_a_plain_look_back_however_it_is_cut(
 
 
 def test_a_limit_that_reaches_no_other_tick_asked_for_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="missing: a limit must reach back to the sample before"):
+    with pytest.raises(InvalidRequest, match="fill_limit: must reach back to the sample before for at_time samples"):
         DatasetRequest(
             symbols=(SYMBOL,),
             strategy=TimeBased(default_periods(0, 60 * MINUTE_NS)),
