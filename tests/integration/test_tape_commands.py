@@ -161,8 +161,8 @@ def test_what_is_missing_on_an_open_tape_is_certified_to_the_message(tmp_path: P
     with TapeWriter(raw, "BTCUSDT") as writer:
         for at, message in enumerate(messages):
             if at not in lost:
-                last = writer.append(message.recv_ns, message.body)
-        assert writer.wait_durable(last, timeout_s=30)
+                writer.append(message.recv_ns, message.body)
+        assert writer.wait_durable(writer.next_seq - 1, timeout_s=30)
         period = ["--from", format_iso(START_NS), "--to", format_iso(START_NS + 3 * MINUTE_NS)]
         code, [found] = feature_service("tape", "coverage", "--data", tmp_path, "--registry", "1.0.0", *period)
     ids = [json.loads(messages[at].body)["data"]["u"] for at in lost]
