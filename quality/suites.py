@@ -55,7 +55,7 @@ RULES: Final = (
     Rule("unlike the label", "label_pairs", "correlation", "critical", low=-LIKE_THE_LABEL, high=LIKE_THE_LABEL),
     Rule("target present", "targets", "is_absent", "critical"),
     Rule("target finite", "targets", "infinite", "critical"),
-    Rule("more than one class", "targets", "is_constant", "critical"),
+    Rule("target not constant", "targets", "is_constant", "critical"),
     Rule("target balance", "targets", "largest_class_share", "minor", high=MOST_OF_ONE_CLASS),
 )
 
@@ -70,7 +70,7 @@ _SAYS: Final = {
     "unlike the label": f"a feature must be less like a target than {LIKE_THE_LABEL:g}",
     "target present": "a target must have a value",
     "target finite": "no value of a target may be infinite",
-    "more than one class": "a target must have more than one value",
+    "target not constant": "a target must have more than one value",
     "target balance": f"at most {MOST_OF_ONE_CLASS:.0%} of a target may be of one class",
     ONE_LABEL: "a split must have labels of more than one value",
     TOO_GREAT: f"a return must be at most {MOST_RISK_ADJUSTED:g} of its past volatilities",

@@ -56,7 +56,7 @@ FIRST = np.arange(ROWS)
         ({"imbalance": sound()["target"]}, "unlike the label", "critical"),
         ({"target": np.full(ROWS, np.nan)}, "target present", "critical"),
         ({"target": np.where(FIRST == 0, np.inf, sound()["target"])}, "target finite", "critical"),
-        ({"target": np.ones(ROWS)}, "more than one class", "critical"),
+        ({"target": np.ones(ROWS)}, "target not constant", "critical"),
         ({"target": np.where(FIRST < ROWS // 10, 1.0, 0.0)}, "target balance", "minor"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
