@@ -187,7 +187,7 @@ def test_times_that_cannot_be_sampled_are_refused() -> None:
         ({"sample_kind": "on_row"}, "for at_time samples, was 2 for on_row"),
         ({"sample_times_ns": (START_NS + 9, START_NS + 5)}, "must be ascending"),
         ({"sample_times_ns": (END_NS,)}, "must lie in the periods"),
-        ({"read_delay_ns": -1}, "read_delay: must be 0 to"),
+        ({"read_delay_ns": -1}, "read_delay_ms: must be 0 to"),
     ):
         with pytest.raises(InvalidRequest, match=rule):
             request_at(times_ns, **changes)

@@ -232,7 +232,10 @@ def test_a_value_that_was_not_known_at_the_sample_fails_the_build(place: BuildPl
         ({"sample_interval": "1m"}, "calendar: must be with a sample_interval of 1d, was with 1m"),
         ({"features": None}, "calendar: must be with features by name and no registry version, whose columns are of a"),
         ({"feature_registry_version": "2.1.0"}, "calendar: must be with features by name and no registry version"),
-        ({"target_config": {"type": "regression", "horizon": "36h"}}, "target: horizon and delay must be whole steps"),
+        (
+            {"target_config": {"type": "regression", "horizon": "36h"}},
+            "target: horizon and decision_delay must be whole steps",
+        ),
         ({"embargo": "36h"}, "embargo: must be whole sessions"),
         ({"missing": "forward_fill", "fill_limit": "5d"}, "calendar: must be without sampling of another kind"),
     ],
