@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ingestion.decoding.batch import TOPIC, Batch
+from ingestion.decoding.batch import COUNT, FIRST, TOPIC, Batch
 from ingestion.messages import TimedMessage
 from ingestion.pipeline.counters import Counters
 from ingestion.pipeline.lane_run import LaneRun
@@ -122,8 +122,8 @@ def _stamp(words: Any, rows: Any, chosen: Any, stamped: Any) -> None:
     to = 0
     for at in range(chosen.shape[1]):
         message, seq, recv_ns = chosen[0, at], chosen[1, at], chosen[2, at]
-        first = rows[message, 1]
-        for record in range(first, first + rows[message, 2]):
+        first = rows[message, FIRST]
+        for record in range(first, first + rows[message, COUNT]):
             for word in range(words.shape[1]):
                 stamped[to, word] = words[record, word]
             stamped[to, 0] = recv_ns

@@ -28,12 +28,12 @@ class LaneRun:
         """Add a message if it asks for nothing else; False says nothing of it, and changes nothing."""
         kind, lane = topic.kind, self.lane
         memory = lane.memory
-        event_id = batch.part(row, EVENT_ID) if row[EVENT_ID] >= 0 else None
+        event_id = batch.part(row, EVENT_ID)
         trade_ids = batch.ids_of(row) if kind == TRADE else ()
         has_ids = event_id is not None or kind == TRADE
         if has_ids and not memory.seen.is_new(event_id, trade_ids):
             return False
-        stamp_ns = max(recv_ns, self._closed_ns, memory.last_stamp_ns.get(kind, recv_ns))
+        stamp_ns = memory.stamp_ns((kind,), recv_ns, self._closed_ns)
         if kind == ORDERBOOK:
             seq = row[SEQ] if row[SEQ] >= 0 else None
             if row[REPLACES] or not memory.book.take_next(
@@ -51,8 +51,7 @@ class LaneRun:
         memory.last_stamp_ns[kind] = stamp_ns
         if stamp_ns != recv_ns:
             lane.arrivals.note(kind, recv_ns, stamp_ns)
-        if row[TRACE_ID] >= 0:
-            lane.trace_id = batch.part(row, TRACE_ID) or lane.trace_id
+        lane.trace_id = batch.part(row, TRACE_ID) or lane.trace_id
         self.messages.append(message)
         self.stamps_ns.append(stamp_ns)
         self.records += row[COUNT]
