@@ -25,7 +25,7 @@ from ingestion.venues.decoders import Decoders
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
 from market.errors import InvalidRegistry, NotFound, RejectedMessage
 from market.events import KIND_COUNT, ORDERBOOK
-from storage.checkpoints import KnownFrame, read_checkpoint
+from storage.checkpoints import Checkpoint, KnownFrame, read_checkpoint
 from storage.tape import FIRST_SEQ, Frame, Hole, TapeWriter, read_tape_and_holes, read_tape_from
 from storage.tape.frames import read_frames
 from storage.tape.segments import segments, tape_folder
@@ -72,8 +72,7 @@ def resume(
     assert last_recv_ns is not None, "there is a tape to go on from"
     checkpoint = read_checkpoint(raw_folder, symbol, lane.engine.identity)
     if checkpoint is not None:
-        known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
-        frames = read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
+        frames = _frames_from(checkpoint, raw_folder, symbol)
         rows = lane.resume(symbol, frames, checkpoint=checkpoint, closed_ns=closed_ns)
         if rows is not None:
             return rows
@@ -112,7 +111,7 @@ def rows_before_change(  # as ``resume``
         frames = read_tape_and_holes(raw_folder, symbol)
         begins = FIRST_SEQ, before.until_ns - LATELY_NS
     else:
-        frames = read_tape_from(raw_folder, symbol, checkpoint.seq)
+        frames = _frames_from(checkpoint, raw_folder, symbol)
         begins = checkpoint.seq, checkpoint.recv_ns
     first = next(frames, None)
     if not isinstance(first, Frame) or first.seq != begins[0] or first.recv_ns < begins[1]:
@@ -147,8 +146,7 @@ def rows_between(  # as ``resume``
     engine = Engine(kernel, lane.engine.instrument, grid_ns=lane.engine.grid_ns)
     checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
     if checkpoint is not None:
-        known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
-        frames = read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
+        frames = _frames_from(checkpoint, raw_folder, symbol)
         first = next(frames, None)
         if not isinstance(first, Frame) or (first.seq, first.recv_ns) != (checkpoint.seq, checkpoint.recv_ns):
             return None
@@ -175,6 +173,12 @@ def rows_between(  # as ``resume``
             break
     made.append(rows_after(engine.advance(last_ns), first_ns - 1))
     return joined_rows(made, reasons=True)
+
+
+def _frames_from(checkpoint: Checkpoint, raw_folder: Path, symbol: str) -> Iterator[Frame | Hole]:
+    """The tape from a checkpoint's frame on, which comes first where the checkpoint is of this tape."""
+    known = KnownFrame(checkpoint.seq, checkpoint.recv_ns, checkpoint.place)
+    return read_tape_from(raw_folder, symbol, checkpoint.seq, known=known)
 
 
 def _fed(engine: Engine, frames: Iterator[Frame | Hole], decoders: Decoders, symbol: str) -> Iterator[int]:
