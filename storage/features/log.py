@@ -51,6 +51,7 @@ class FeatureLogWriter:
         self._flush_rows = flush_rows
         self._buffered: dict[tuple[str, FeatureSet], list[tuple[FeatureRows, Int64s]]] = {}
         self._buffered_rows: Counter[tuple[str, FeatureSet]] = Counter()
+        self._full: set[tuple[str, FeatureSet]] = set()
 
     def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
         """``keep`` rows, and write them with those before once the buffer is full.
@@ -72,6 +73,8 @@ class FeatureLogWriter:
         kept = FeatureRows(rows.symbol, rows.feature_set, rows.row_ns.copy(), rows.values.copy(), rows.status.copy())
         self._buffered.setdefault(key, []).append((kept, available_ns.copy()))
         self._buffered_rows[key] += len(rows)
+        if self._buffered_rows[key] >= self._flush_rows:
+            self._full.add(key)
 
     @property
     def buffered_rows(self) -> int:
@@ -84,7 +87,7 @@ class FeatureLogWriter:
 
     def flush_full(self) -> None:
         """Write the buffers that are full. Raises StoreUnavailable; what was not written stays buffered."""
-        for key in [key for key, rows in self._buffered_rows.items() if rows >= self._flush_rows]:
+        for key in list(self._full):
             self._flush(key)
 
     def flush(self) -> None:
@@ -143,6 +146,7 @@ class FeatureLogWriter:
 
     def _forget(self, key: tuple[str, FeatureSet]) -> None:
         del self._buffered[key], self._buffered_rows[key]
+        self._full.discard(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class ServedTickWriter:
         self._flush_rows = flush_rows
         self._buffered: dict[tuple[str, FeatureSet], list[tuple[Int64s, Int64s, Uint64s]]] = {}
         self._counts: Counter[tuple[str, FeatureSet]] = Counter()
+        self._full: set[tuple[str, FeatureSet]] = set()
 
     def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
         """``keep`` rows, and write them with those before once the buffer is full.
@@ -86,6 +87,8 @@ class ServedTickWriter:
         key = (rows.symbol, rows.feature_set)
         self._buffered.setdefault(key, []).append((rows.row_ns.copy(), available_ns.copy(), row_digest(rows)))
         self._counts[key] += len(rows)
+        if self._counts[key] >= self._flush_rows:
+            self._full.add(key)
 
     @property
     def buffered_rows(self) -> int:
@@ -98,7 +101,7 @@ class ServedTickWriter:
 
     def flush_full(self) -> None:
         """Write the buffers that are full. Raises StoreUnavailable; what was not written stays buffered."""
-        for key in [key for key, rows in self._counts.items() if rows >= self._flush_rows]:
+        for key in list(self._full):
             self._flush(key)
 
     def stage_symbol(self, symbol: str, group: FileGroup) -> None:
@@ -140,6 +143,7 @@ class ServedTickWriter:
 
     def _forget(self, key: tuple[str, FeatureSet]) -> None:
         del self._buffered[key], self._counts[key]
+        self._full.discard(key)
 
 
 def read_served_ticks(
