@@ -12,8 +12,9 @@ async def refuse_unknown_query(request: Request) -> None:
     if not request.scope["query_string"]:
         return
     route = request.scope["route"]
-    known = sorted(parameter.alias for parameter in route.dependant.query_params)
-    unknown = sorted(set(request.query_params) - set(known))
-    if unknown:
-        rule = f"must be one of {', '.join(known)}" if known else "must be left out, this route has no parameters"
+    known = {parameter.alias for parameter in route.dependant.query_params}
+    if unknown := sorted(request.query_params.keys() - known):
+        rule = (
+            f"must be one of {', '.join(sorted(known))}" if known else "must be left out, this route has no parameters"
+        )
         raise MalformedRequest("; ".join(f"query.{name}: {rule}, was given" for name in unknown))

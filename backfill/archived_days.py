@@ -40,6 +40,7 @@ ARCHIVED_AFTER_NS: Final = 2 * DAY_NS
 """From the begin of a day: what the exchange returns by REST is of later days."""
 _PART: Final = msgspec.json.Decoder(RawPart | None)
 _NOTHING: Final = Held(frozenset(), ())
+_RANGES: Final = ("filled", "held", "lacking", "made")
 _FIRST_WAIT_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -247,9 +248,6 @@ def _result(document: Mapping[str, Any]) -> ArchivedDone:
         done = DayDone(**{**done, **ranges})
     error = None if error is None else error_of(error)
     return ArchivedDone(SymbolDay(**document["asked"]), done, _PART.decode(document["part"]), error)
-
-
-_RANGES: Final = ("filled", "held", "lacking", "made")
 
 
 def _wait(attempt: int) -> None:
