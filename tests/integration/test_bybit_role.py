@@ -85,7 +85,11 @@ async def play(folder: Path, kernel_cache: Path, messages: list[dict[str, Any]])
                 for message in messages[600:]:
                     await exchange.publish(message)
                     await asyncio.sleep(PACE_S)
-                await eventually(lambda: all(vector is not None for vector in store.read(SYMBOLS)))
+                # The first row may be one from before a symbol's snapshot: its prices are rightly unknown.
+                published_ns = time.time_ns()
+                await eventually(
+                    lambda: all(vector is not None and vector.row_ns > published_ns for vector in store.read(SYMBOLS))
+                )
                 vectors = {vector.symbol: vector for vector in store.read(SYMBOLS) if vector is not None}
                 async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                     metrics = (await client.get("/metrics")).text
