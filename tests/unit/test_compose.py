@@ -114,30 +114,22 @@ def test_redis_keeps_its_data_within_a_limit_and_rabbitmq_has_the_consistent_has
 
 def test_compose_itself_accepts_the_file() -> None:
     """Skipped without the client even where every server must be there: it is no part of the service."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_CONFIG") if name in os.environ}
     docker = shutil.which("docker")
-    has_compose = (
-        docker is not None
-        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False, timeout=60).returncode == 0
-    )
-    if docker is None or not has_compose:
+
+    def compose(*arguments: str) -> subprocess.CompletedProcess[str]:
+        assert docker is not None
+        return subprocess.run(
+            [docker, "compose", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**kept, **SECRETS},
+        )
+
+    if docker is None or compose("version").returncode != 0:
         pytest.skip("docker compose is not there")
-    checked = subprocess.run(
-        [
-            docker,
-            "compose",
-            "--file",
-            str(ROOT / "docker-compose.yml"),
-            "--profile",
-            "*",
-            "config",
-            "--format",
-            "json",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **SECRETS},
-    )
+    checked = compose("--file", str(ROOT / "docker-compose.yml"), "--profile", "*", "config", "--format", "json")
     assert checked.returncode == 0, checked.stderr
     assert set(json.loads(checked.stdout)["services"]) == set(SERVICES)
