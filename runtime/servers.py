@@ -94,6 +94,8 @@ def _postgres_url(settings: Settings) -> str:
     return (
         f"postgresql+psycopg://{quote(settings.postgres_user, safe='')}{secret}@"
         f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+        # Said by nobody, the encoding is the database's, and psycopg hands out the texts of an SQL_ASCII one as bytes.
+        "?client_encoding=utf8"
     )
 
 

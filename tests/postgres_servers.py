@@ -79,10 +79,13 @@ def empty_tables(url: str) -> None:
 
 
 @contextmanager
-def new_database(server: URL, *, template: str = "template0") -> Iterator[str]:
-    """The URL of a copy of ``template``, by default an empty database, which is dropped afterwards."""
+def new_database(server: URL, *, template: str = "template0", options: str = "") -> Iterator[str]:
+    """The URL of a copy of ``template``, by default an empty database, which is dropped afterwards.
+
+    options: further ones of CREATE DATABASE.
+    """
     name = f"feature_service_test_{uuid.uuid4().hex}"
-    run(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    run(server, f"CREATE DATABASE {name} TEMPLATE {template} {options}")
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
