@@ -68,14 +68,13 @@ def wait_for(readers: Readers, reads: int) -> None:
 
     def have_read() -> bool:
         is_enough = min(readers.count(way) for way in ways) >= reads and readers.span_ns > SPAN_NS
-        return readers.check() and is_enough
+        # A machine that does not keep up leaves out rows between seconds: some must be among those that are proven.
+        return readers.check() and is_enough and any(reading.row_ns % SECOND_NS for reading in readers.readings)
 
     eventually(have_read, deadline_s=60 + reads / 2, pause_s=0.2)
 
 
 def check(settings: Settings, servers: Servers, readers: Readers) -> None:
-    rows = {reading.row_ns for reading in readers.readings}
-    assert any(row_ns % SECOND_NS for row_ns in rows), "a machine that keeps up gives most rows between seconds"
     assert_proven(settings, servers, compiled_kernel(settings, VERSION), readers.readings)
     counts = Counter(reading.way for reading in readers.readings)
     between = sum(reading.row_ns % SECOND_NS != 0 for reading in readers.readings)
