@@ -51,7 +51,7 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
     assert answer.status_code == 404
     assert answer.json() == {
         "error": "NotFound",
-        "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview has all",
+        "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview lists them",
         "trace_id": "abc",
     }
 
@@ -248,7 +248,7 @@ def test_health_knows_a_worker_that_cannot_write_the_feature_log(client: TestCli
     document = client.get("/health").json()
     run(servers.postgres_url, "TRUNCATE ingest_workers")
     assert document["status"] == "degraded"
-    assert document["reasons"]["feature_log"].startswith("feature log: its object store must answer, does not for w1")
+    assert document["reasons"]["feature_log"].startswith("feature log: its object store must respond, does not for w1")
     assert client.get("/health").json()["status"] == "ok"
 
 
