@@ -73,7 +73,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "feature_log_away": Rule(
         WARNING,
         "Rows are served and taped, and are added to the feature log later. Check that its object store is up and "
-        "accepts the service's key: the log of the ingest role has its response, feature-service doctor tries it again.",
+        "accepts the service's key: the log of the ingest role has its response, feature-service doctor tries it.",
         after=timedelta(seconds=30),
     ),
     "values_unknown": Rule(
