@@ -92,7 +92,7 @@ def test_messages_out_of_order_break_the_book_until_the_snapshot_that_is_asked_f
             with fed(broker, passed):
                 eventually(lambda: ("DELETE", "") in [(method, "") for method, _, _ in api.calls])
             all_taped(settings, passed)
-            rows_pass(ingest, time.time_ns())
+            rows_pass(ingest, time.time_ns() + SECOND_NS)
             status = ingest.status()
             assert status["symbols"][SYMBOL]["gaps"] == 1
             assert status["symbols"][SYMBOL]["status"]["orderbook"] == "GAP"
@@ -100,7 +100,7 @@ def test_messages_out_of_order_break_the_book_until_the_snapshot_that_is_asked_f
             snapshot = market(1, begin_s=0.2, seed=9)
             publish_in_time(broker, snapshot)
             all_taped(settings, [*passed, *snapshot])
-            rows_pass(ingest, time.time_ns())
+            rows_pass(ingest, time.time_ns() + SECOND_NS)
             assert ingest.status()["symbols"][SYMBOL]["status"]["orderbook"] in ("OK", "WARMUP")
             asked = [body["channel_type"] for method, _, body in api.calls if method == "POST"]
             assert Counter(asked)["orderbook"] > 2
@@ -128,7 +128,7 @@ def test_a_lost_book_that_the_gateway_does_not_bring_is_taken_from_the_exchange(
         with running(settings.model_copy(update={"bybit_rest_url": rest.url}), live_servers) as ingest:
             publish_in_time(broker, passed)
             all_taped(settings, passed)
-            rows_pass(ingest, time.time_ns())
+            rows_pass(ingest, time.time_ns() + SECOND_NS)
             status = ingest.status()
     finally:
         rest.close()
@@ -173,7 +173,7 @@ def test_poison_is_kept_with_its_reason_and_harms_nothing_else(
         publish_in_time(broker, mixed)
         all_taped(settings, passed)
         eventually(lambda: ingest.status()["worker"]["rejected_total"] == len(poison))
-        rows_pass(ingest, time.time_ns())
+        rows_pass(ingest, time.time_ns() + SECOND_NS)
     dead = list(read_dead_letter(settings.raw_folder / "dead_letter.jsonl"))
     assert [each.body for each in dead if isinstance(each, DeadMessage)] == poison
     check_all(settings, kernel, broker, passed, tmp_path / "replay")

@@ -18,7 +18,7 @@ from ingestion.rabbitmq.writing import HashExchange
 from ingestion.sources.gateway.queues import GatewaySource
 from ingestion.sources.gateway.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
 from ingestion.venues.bybit.decode import Decoder
-from market.clock import SystemClock
+from market.clock import SECOND_NS, SystemClock
 from market.errors import StoreUnavailable
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -184,7 +184,7 @@ def test_two_workers_share_the_symbols_and_a_third_takes_over_from_the_one_that_
             eventually(lambda: owners(leases).get("ETHUSDT") == before["ETHUSDT"])
         all_taped(shared, passed)
         eventually(lambda: sum(broker.waiting(queue) for queue in (*QUEUES.values(), *SHARD_OF.values())) == 0)
-        rows_are_online(live_servers, time.time_ns())
+        rows_are_online(live_servers, time.time_ns() + SECOND_NS)
         for each in workers:
             if each is not victim:
                 each.terminate()

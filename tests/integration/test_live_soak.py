@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from ingestion.tape.compaction import compact_tape
+from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
@@ -70,7 +71,7 @@ def test_random_faults_leave_every_message_once_and_every_served_row_as_a_rebuil
                 assert worker.poll() is None, "no fault ends a worker"
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
         all_taped(settings, passed)
-        rows_are_online(servers, time.time_ns())
+        rows_are_online(servers, time.time_ns() + SECOND_NS)
         worker.terminate()
         assert worker.wait(60) == 0
     finally:

@@ -93,7 +93,7 @@ def test_rows_go_on_while_the_store_is_away_and_are_all_there_once_it_is_back(
         eventually(lambda: worker(ingest, "log_is_away") == worker(ingest, "log_symbols_left_out") == 0)
         wait()
         all_taped(settings, passed)
-        rows_pass(ingest, time.time_ns())
+        rows_pass(ingest, time.time_ns() + SECOND_NS)
         assert worker(ingest, "log_outages_total") == 1
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
     check_parity(settings, kernel)
@@ -120,7 +120,7 @@ def test_a_worker_that_is_stopped_while_the_store_is_away_ends_and_the_next_one_
         keep_checkpoints(ingest)
         eventually(lambda: worker(ingest, "log_is_away") == 1)
         all_taped(settings, passed)
-        rows_pass(ingest, time.time_ns())
+        rows_pass(ingest, time.time_ns() + SECOND_NS)
     assert "are on the tape: the next start writes them" in caplog.text
     s3.come_back()
     with running(settings, live_servers) as ingest:
