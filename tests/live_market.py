@@ -73,7 +73,7 @@ def row_times(ingest: LiveIngest) -> dict[str, int]:
 
 
 def rows_pass(ingest: LiveIngest, time_ns: int) -> None:
-    """Wait until both symbols have a row after ``time_ns``, perhaps between whole seconds, of which the log has none."""
+    """Wait until both symbols have a row after ``time_ns``, perhaps between whole seconds, which the log lacks."""
     eventually(lambda: len(row_times(ingest)) == 2 and min(row_times(ingest).values()) > time_ns)
 
 
