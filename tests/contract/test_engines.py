@@ -166,11 +166,11 @@ class EngineContract:
         assert "the feature log of BTCUSDT 2026-01-08 must be what its raw data gives, volume_3s" in accusation
 
     def test_archived_days_have_the_bytes_of_days_decoded_in_this_thread(self, engine: Engine, tmp_path: Path) -> None:
-        for day in ARCHIVED_DAYS:
-            if day != WITHOUT_TRADES:
-                write_trades(tmp_path / "archive", ARCHIVED, day)
-            if day != WITHOUT_BOOK:
-                write_book(tmp_path / "archive", ARCHIVED, day)
+        for date in ARCHIVED_DAYS:
+            if date != WITHOUT_TRADES:
+                write_trades(tmp_path / "archive", ARCHIVED, date)
+            if date != WITHOUT_BOOK:
+                write_book(tmp_path / "archive", ARCHIVED, date)
         there = archive_place(tmp_path / "raw", tmp_path / "archive", ARCHIVED, engine=engine)
         here = archive_place(tmp_path / "raw here", tmp_path / "archive", ARCHIVED, engine=None)
         asked = [SymbolDay(ARCHIVED, data_type, day) for day in ARCHIVED_DAYS for data_type in ("trades", "orderbook")]

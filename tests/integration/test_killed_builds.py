@@ -49,7 +49,7 @@ from tests.killed_builds import (
 from tests.tcp_proxy import TcpProxy
 from training_sets.builds import attempt
 from training_sets.builds.attempt import MOST_ATTEMPTS
-from training_sets.builds.builder import Dataset
+from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.builds import BUILD_TASK, QUEUE
 from training_sets.builds.watch import BuildWatch
 from training_sets.dataset.datasets import Datasets
@@ -87,14 +87,14 @@ def servers(settings: Settings) -> Iterator[Servers]:
 @pytest.fixture
 def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """What builds of this process wait for at their first step, so that none is over before a test stops it."""
-    found, build = threading.Event(), attempt.build_dataset
+    found = threading.Event()
 
     def held(*arguments: Any, on_step: Callable[[str], None], **others: Any) -> Dataset:  # noqa: ANN401  # as it takes
         def begin_step(name: str) -> None:
             on_step(name)
             assert found.wait(DEADLINE_S)
 
-        return build(*arguments, on_step=begin_step, **others)
+        return build_dataset(*arguments, on_step=begin_step, **others)
 
     monkeypatch.setattr(attempt, "build_dataset", held)
     yield found
