@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-_FIRST: Final = 11_000
-_COUNT: Final = 10_000
+_FIRST: Final = 20_000
+"""Ray's workers take the 10,000 ports below, and Ray refuses one of them for its head."""
+_COUNT: Final = 2_700
 """A node of a Redis cluster also listens 10,000 above its port, which is neither in this range nor a client's."""
 _LOCKS: Final = Path(tempfile.gettempdir()) / f"feature-service-test-ports-{os.getuid()}"
 _held: list[int] = []
