@@ -157,7 +157,7 @@ def download(
     dataset_id: str,
     split: Annotated[Literal["train", "validation", "test", "all"], Query()] = "all",
 ) -> Response:
-    """The file of a split, or a zip of all of them with the manifest; of folds, a zip of every fold's."""
+    """The file of a split, or a zip of all with the manifest; with folds, a zip of that split's file of every fold."""
     found = download_files(services.metadata.get_dataset(dataset_id), split)
     if found.is_one_file:
         [path] = found.paths

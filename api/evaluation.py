@@ -34,16 +34,16 @@ router = APIRouter(prefix="/model", tags=["evaluation"])
 
 
 class EvaluationRequest(BaseModel):
-    """Predictions of a split, a row each in the order of its file; of several folds, one fold after the other.
+    """Predictions for a split, one per row in the order of its file; for several folds, one fold after the other.
 
-    ``predictions`` is one list for a dataset of one target, else a list by target. Of a target of classes they are
-    labels, or for each row the probabilities of its classes: -1, 0 and 1 for down, flat and up, of a ``meta_label`` 0
-    and 1 for wrong and right.
+    ``predictions`` is one list for a dataset with one target, otherwise a list for each target. For a target with
+    classes they are labels, or for each row the probabilities of its classes: -1, 0 and 1 for down, flat and up; 0 and
+    1 for wrong and right of a ``meta_label``.
 
-    ``trials``: how many models were tried, this one among them, before it was chosen. The metrics then have
-    ``deflated_sharpe_ratio``: the probability that the model is better than the best of so many without skill, from
-    the returns of rows that lie a horizon apart. It is of targets that are values, and of one fold or path. Models that
-    were judged on the same test time before are counted, and more than ``trials`` tells count instead.
+    ``trials``: how many models were tried, including this one, before it was chosen. The metrics then have
+    ``deflated_sharpe_ratio``: the probability that the model is better than the best of that many without skill, from
+    the returns of rows that lie a horizon apart. It needs a numeric target, and one fold or path. Models that were
+    evaluated on the same test time before are counted too; the larger of both numbers is used.
 
     ``cost``: the share of a unit that is paid to buy or sell it, for ``details``.
 
@@ -73,8 +73,8 @@ _SCHEMA: Final = EvaluationRequest.model_json_schema()
 class Evaluation(BaseModel):
     """``metrics`` by target, null without predictions; a metric that the rows do not support is null.
 
-    ``details`` by target: ``calibration``, of values and of probabilities; ``returns``, of values of one fold or path:
-    of labels that overlap and of rows a horizon apart, with turnover, before ``cost`` and after.
+    ``details`` by target: ``calibration``, of values and of probabilities; ``returns``, of a numeric target in one fold
+    or path: of all rows, whose labels overlap, and of rows a horizon apart, with turnover, before ``cost`` and after.
     """
 
     evaluation_id: str

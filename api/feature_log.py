@@ -25,7 +25,7 @@ def feature_log_check(services: ProcessServices) -> Check:
         away = [each.worker_id for each in workers if (each.status.get("worker") or {}).get("log_is_away")]
         if away:
             raise StoreUnavailable(
-                f"feature log: its object store must answer, does not for {', '.join(away)}; rows wait, and are taped"
+                f"feature log: its object store must respond, does not for {', '.join(away)}; rows wait, also on tape"
             )
         return {}
 

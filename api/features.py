@@ -75,7 +75,7 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     elif vectors:
         [document] = vectors
     else:
-        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview has all")
+        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview lists them")
     return Response(orjson.dumps(document), media_type="application/json")
 
 
@@ -120,9 +120,9 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
 ) -> Response:
     """The rows of a symbol with ``from <= row time < to`` from the feature log, up to a minute behind now.
 
-    as_of: only what was readable by then. registry_version: whose features; default: the served one. rows:
-    ``beside`` are those from the time in which that version was served next to the active one. Longer
-    histories than MOST_VALUES are for the SDK and the command line, which stream them.
+    ``statuses``: of each group in each row. as_of: only what was readable by then. registry_version: whose features;
+    default: the served one. rows: ``beside`` are those from the time in which that version was served next to the
+    active one. At most 200,000 values; the SDK and the command line stream longer histories.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set

@@ -51,12 +51,12 @@ class JudgedRows:
         targets = self.asked.targets
         if len(targets) > 1 or len(candidates) < 2:
             raise InvalidRequest(
-                f"candidates: must be two or more, of a dataset with one target, was {len(candidates)} of "
-                f"{len(targets)}"
+                f"candidates: must be two or more, for a dataset with one target, was {len(candidates)} for "
+                f"{len(targets)} targets"
             )
         self.check_series()
         if is_class(targets[0]):
-            raise InvalidRequest(f"candidates: must be of a target that is a value, was of {targets[0].name}")
+            raise InvalidRequest(f"candidates: must be for a numeric target, was for {targets[0].name}")
         for predicted in candidates.values():
             evaluate(targets[0], self.actual[:, 0], predicted, ["sharpe_ratio"])
 
@@ -65,14 +65,14 @@ class JudgedRows:
         self.check_series()
         for target, _ in by_target(predictions, self.asked.targets):
             if is_class(target):
-                raise InvalidRequest(
-                    f"trials: must be of targets that are values, was of {target.name}, which is of classes"
-                )
+                raise InvalidRequest(f"trials: must be for numeric targets, was for {target.name}, which has classes")
 
     def check_series(self) -> None:
         """Raises InvalidRequest for several folds without a path: their rows may be the same, told twice."""
         if not self.are_of_one_series:
-            raise InvalidRequest(f"trials: must be of one fold or path, which fold names, was of {len(self.paths)}")
+            raise InvalidRequest(
+                f"trials: must be for one fold or path, was for {len(self.paths)} folds; fold or path names one"
+            )
 
     def times_ns(self) -> Int64s:
         """When each row is, int64 (n,)."""
@@ -97,7 +97,7 @@ def judged_rows(
     if path is None:
         return JudgedRows(asked, paths, actual, None)
     if not isinstance(asked.strategy, PurgedCombinations) or split != "test" or fold is not None:
-        raise InvalidRequest(f"path: must be of the test split of every fold of a cpcv dataset, was {path}")
+        raise InvalidRequest(f"path: must come with the test split of a cpcv dataset and without fold, was {path}")
     of = np.concatenate([read_columns(each, [PATH], asked.output_format)[:, 0] for each in paths])
     chosen = of == path
     if not chosen.any():
@@ -195,8 +195,9 @@ def by_target(predictions: Predictions, targets: tuple[Target, ...]) -> list[tup
     names = {target.name: target for target in targets}
     if not isinstance(predictions, dict):
         if len(targets) > 1:
-            raise InvalidRequest(f"predictions: must be by target, of {', '.join(names)}, was one list")
+            raise InvalidRequest(f"predictions: must be one list for each target, {', '.join(names)}, was one list")
         return [(targets[0], predictions)]
-    if unknown := predictions.keys() - names.keys() or not predictions:
-        raise InvalidRequest(f"predictions: must be of {', '.join(names)}, was {unknown or 'none'}")
+    unknown = sorted(predictions.keys() - names.keys())
+    if unknown or not predictions:
+        raise InvalidRequest(f"predictions: must be for {', '.join(names)}, was {', '.join(unknown) or 'none'}")
     return [(names[name], predicted) for name, predicted in predictions.items()]

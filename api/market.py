@@ -33,7 +33,7 @@ def present(
     kept a checkpoint lately.
     """
     if services.present is None:
-        raise NotFound("tape: must be there to know the market of now, this process has none")
+        raise NotFound("tape: must exist to show the current market, this process has none")
     version = services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
     found = services.present(symbol, chosen, trades)

@@ -28,7 +28,7 @@ _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
         "Forbidden",
         "X-CSRF-Token: must be the session's token when a session changes something, was wrong or missing",
     ),
-    404: ("NotFound", "symbol: must be one that has sent data, was 'XUSDT'; GET /features/overview has all"),
+    404: ("NotFound", "symbol: must be one that has sent data, was 'XUSDT'; GET /features/overview lists them"),
     408: ("RequestTooSlow", "body: must arrive within 30 s, was incomplete"),
     409: ("Conflict", "dataset 41ccbbba: must be building to be cancelled, was ready"),
     413: ("BodyTooLarge", "body: must be at most 1048576 bytes, was more"),

@@ -53,7 +53,7 @@ async def stream(
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     interval: Annotated[Literal["grid", "1s", "3s", "15s", "1m"], Query()] = GRID,
     token: Annotated[  # noqa: ARG001  # the door has read it
-        str | None, Query(description="Of POST /features/stream/token, instead of the key.")
+        str | None, Query(description="Token from POST /features/stream/token, instead of the key.")
     ] = None,
 ) -> StreamingResponse:
     """Each row when it is stored, as an event ``row`` with a FeatureVector; the newest one immediately.
@@ -64,7 +64,7 @@ async def stream(
     if symbol not in services.symbols:
         [found] = await run_in_threadpool(services.online.read, [symbol])
         if found is None:
-            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview has all")
+            raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview lists them")
     if services.feed.readers >= MOST_STREAMS:
         raise TooManyRequests(f"streams: must be at most {MOST_STREAMS} at a time, were {services.feed.readers}")
     step_ns = 1 if interval == GRID else parse_duration_ns(interval)

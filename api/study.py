@@ -37,16 +37,16 @@ def study_features(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from th
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
     features: Annotated[str, Query(min_length=1, description="At most 8 names, separated by commas.")],
-    points: Annotated[int, Query(ge=10, le=2000, description="Of a line, at most.")] = 600,
+    points: Annotated[int, Query(ge=10, le=2000, description="Points of a line, at most.")] = 600,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
     rows: Annotated[Literal["served", "beside"], Query()] = "served",
 ) -> Response:
-    """A symbol's rows with ``from <= row time < to``, small enough to be drawn, however long the period.
+    """A symbol's rows with ``from <= row time < to``, reduced for drawing, however long the period.
 
-    Of each feature the least, greatest and mean value by bucket, what is not known by bucket and reason, distribution
-    and autocorrelation; and how the features correlate. NO_ROW counts seconds without a row, up to now.
+    For each feature: minimum, maximum and mean by bucket, unknown values by bucket and reason, distribution and
+    autocorrelation; and the correlation of the features. NO_ROW counts seconds without a row, up to now.
 
-    rows: beside are those of the time in which registry_version was served beside the active one.
+    rows: ``beside`` are those from the time in which registry_version was served next to the active one.
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set

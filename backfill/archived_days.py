@@ -155,7 +155,7 @@ class ArchivedAhead:
             try:
                 found = next(self._results)
             except StoreUnavailable as error:
-                _log.warning("%s; archived days of %s are decoded here", error, self._symbol)
+                _log.warning("%s; archived days of %s are decoded in this process", error, self._symbol)
                 self._left = {day: task for day, task in self._left.items() if day in self._known}
                 self._results = iter(())
                 return None
@@ -180,7 +180,7 @@ class ArchivedAhead:
             with exclusive(lock_of(self._place.raw, asked)):
                 discard_part(self._place.raw.place, part)
         except StoreUnavailable as error:
-            _log.warning("%s: files without a name are left: %s", asked, error)
+            _log.warning("%s: files that the manifest does not name remain: %s", asked, error)
 
     def _begin(self, day: str) -> None:
         """Give the engine the days from this one on, once there is a scale."""

@@ -45,16 +45,16 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished dataset in a folder, of this machine or an object store; the manifest says what each column is."""
+    """A finished dataset in a folder on this machine or in an object store; the manifest says what each column is."""
 
     folder: Place
     manifest: dict[str, Any] = field(repr=False)
     log_folder: Place | None = None
-    """Of the feature log that sequences are read from."""
+    """The feature log that sequences are read from."""
 
     @classmethod
     def open(cls, folder: Place, *, log_folder: Place | None = None) -> Dataset:
-        """Raises NotFound when there is none, InvalidRequest for one that does not state the roles of its columns."""
+        """Open a dataset. Raises NotFound, and InvalidRequest for one that does not state the roles of its columns."""
         from training_sets.dataset.manifest import MANIFEST_NAME, read_manifest
 
         manifest = read_manifest(folder)
@@ -69,7 +69,7 @@ class Dataset:
 
     @property
     def feature_columns(self) -> list[str]:
-        """In the order of the file: those of the registry version in its order, then those of other views."""
+        """Feature columns in the order of the file: the registry version's in its order, then those of other views."""
         return list(self.manifest["column_roles"]["features"])
 
     @property
@@ -90,7 +90,7 @@ class Dataset:
 
     @property
     def classes(self) -> dict[str, dict[str, float]]:
-        """By target whose labels are classes: the label of each by its name, ascending; of meta-labels wrong and right.
+        """For each target with classes, the label by class name, ascending; a meta-label has wrong and right.
 
         Raises InvalidRequest for a dataset that was built before they were stated.
         """
@@ -225,7 +225,7 @@ class Dataset:
         return sequences_of(windows, tuple(self.feature_columns), tuple(self.target_columns), samples)
 
     def frame(self, split: str = "train", *, fold: int | None = None) -> pd.DataFrame:
-        """The split as it is in its file, every column. Raises as ``load``."""
+        """Every column of a split, as in its file. Raises as ``load``."""
         import pandas as pd
 
         from training_sets.dataset.manifest import intact_file, split_entries

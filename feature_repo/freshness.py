@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 TIME_TO_LIVE: Final = timedelta(minutes=1)
 """A row comes each second, so an older one means that the symbol stopped."""
-TIME_TO_LIVE_NS: Final = int(TIME_TO_LIVE.total_seconds()) * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Tools(FastMCP):
             known = tool.inputSchema["properties"]
             unknown = [each for each in arguments if each not in known]
             if tool.name == name and unknown:
-                raise ToolError(f"{name}: arguments must be of {', '.join(known)}, was {', '.join(unknown)}")
+                raise ToolError(f"{name}: arguments must be among {', '.join(known)}, was {', '.join(unknown)}")
         return await super().call_tool(name, arguments)
 
 

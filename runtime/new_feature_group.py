@@ -77,7 +77,7 @@ def write_feature_group(group: str, folder: Path) -> list[Path]:
     files = {folder / f"{group}.py": _MODULE, folder / f"test_{group}.py": _TEST}
     present = [str(file) for file in files if file.exists()]
     if present:
-        raise InvalidRequest(f"files: must not be there yet, was {', '.join(present)}")
+        raise InvalidRequest(f"files: must not exist yet, found {', '.join(present)}")
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         file.write_text(text.format(group=group), encoding="utf-8")

@@ -58,3 +58,9 @@ def files_of(place: Place, symbol: str) -> dict[str, bytes]:
     paths = [place.raw_folder / file.path for part in parts for file in part.files]
     paths += [Path(str(entry_path(place.raw_folder, symbol, part.name))) for part in parts]
     return {str(path.relative_to(place.raw_folder)): path.read_bytes() for path in paths}
+
+
+def unnamed_files(place: Place, symbol: str) -> set[Path]:
+    """Files of raw Parquet that the symbol's manifest does not name."""
+    named = {place.raw_folder / file.path for part in place.raw.parts(symbol) for file in part.files}
+    return {*place.raw_folder.rglob("*.parquet")} - named

@@ -23,7 +23,7 @@ from tests.ports import free_port
 
 T = TypeVar("T")
 
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 180.0
 GATEWAY_QUEUE: Mapping[str, Any] = {"x-message-ttl": 86_400_000, "x-max-length": 100_000, "x-overflow": "drop-head"}
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import pytest
 
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import SECOND_NS
+from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
 from storage.features.log import FeatureLog
 from storage.tape import read_tape
 from tests.broker import Broker
 from tests.gateway import QUEUES, Passed, envelopes, publish_in_time
-from tests.live import VERSION, LiveIngest, bits, eventually, replayed
+from tests.live import SYMBOLS, VERSION, LiveIngest, bits, eventually, online_store_of, replayed
 from transforms.kernel import Kernel
 
 SYMBOL = "BTCUSDT"
@@ -57,7 +58,7 @@ def fed(broker: Broker, passed: Sequence[Passed]) -> Iterator[Callable[[], None]
         feeding.join(60)
 
 
-def event_ids(raw: Path, symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT")) -> Counter[str]:
+def event_ids(raw: Path, symbols: Sequence[str] = SYMBOLS) -> Counter[str]:
     """How often each message is on the tapes."""
     bodies: list[dict[str, Any]] = [json.loads(frame.body) for symbol in symbols for frame in read_tape(raw, symbol)]
     return Counter(body["event_id"] for body in bodies if "event_id" in body)
@@ -72,13 +73,24 @@ def row_times(ingest: LiveIngest) -> dict[str, int]:
 
 
 def rows_pass(ingest: LiveIngest, time_ns: int) -> None:
-    """Wait until both symbols have a row after ``time_ns``."""
+    """Wait until both symbols have a row after ``time_ns``, perhaps between whole seconds, which the log lacks."""
     eventually(lambda: len(row_times(ingest)) == 2 and min(row_times(ingest).values()) > time_ns)
+
+
+def all_taped(settings: Settings, passed: Sequence[Passed]) -> None:
+    """Wait until every message is on a tape. A row after the last one does not say so: rows also close by the clock."""
+    eventually(lambda: taped_messages(settings) == len(passed))
+
+
+def rows_are_online(servers: Servers, time_ns: int) -> None:
+    """Wait until the online store has a row after ``time_ns`` of both symbols."""
+    with closing(online_store_of(servers)) as store:
+        eventually(lambda: all(each is not None and each.row_ns > time_ns for each in store.read(SYMBOLS)))
 
 
 def check_rows(settings: Settings, kernel: Kernel, scratch: Path) -> None:
     """Every second has its row in the log, and it is what a replay of the tape computes, bit for bit."""
-    for symbol in ("BTCUSDT", "ETHUSDT"):
+    for symbol in SYMBOLS:
         served, _ = FeatureLog(settings.feature_log_storage_path).read(
             symbol, kernel.feature_set, from_ns=None, to_ns=None
         )

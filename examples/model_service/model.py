@@ -23,7 +23,7 @@ from market.errors import InvalidRequest, NotFound
 RIDGE: Final = 1.0
 LEAST_ROWS: Final = 20
 MOST_DEVIATIONS: Final = 5.0
-"""How far from the train split's mean an input counts: beyond what it was fitted on a line says nothing."""
+"""Inputs are clipped at so many standard deviations from the train split's mean: a line is no good beyond its data."""
 LEAST_KNOWN: Final = 0.5
 """Share of the train rows in which a feature must be known to be taken when none are named."""
 

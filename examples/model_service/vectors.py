@@ -116,7 +116,7 @@ class LiveVectors:
             found = self._newest.get(symbol)
         if found is None:
             raise NotFound(
-                f"symbol: must be one of which features.live brought a row, was {symbol!r}; MODEL_SERVICE_BROKER_URL "
+                f"symbol: must be one with a row on features.live, was {symbol!r}; MODEL_SERVICE_BROKER_URL "
                 "must name Feature Service's RabbitMQ"
             )
         return found

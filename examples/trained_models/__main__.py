@@ -15,7 +15,7 @@ def main() -> None:
     """Train, score, write."""
     parser = argparse.ArgumentParser(prog="trained_models", description=__doc__)
     parser.add_argument("model", choices=("trees", "sequence"))
-    parser.add_argument("--dataset", type=Path, required=True, help="folder of a dataset with a target that is a value")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of a dataset with a numeric target")
     parser.add_argument("--log", type=Path, help="the feature log, for sequence")
     parser.add_argument("--out", type=Path, required=True, help="where the body of POST /model/evaluate is written")
     parser.add_argument("--seed", type=int, default=1)

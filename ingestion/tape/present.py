@@ -58,7 +58,7 @@ def present_market(  # noqa: PLR0913  # where a market is read, by what, and whe
     """
     instrument = instruments.get(symbol)
     if instrument is None:
-        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview has all")
+        raise NotFound(f"symbol: must be one that has sent data, was {symbol!r}; GET /features/overview lists them")
     engine = Engine(kernel, instrument, grid_ns=grid_ns)
     checkpoint = read_checkpoint(raw_folder, symbol, engine.identity)
     if checkpoint is not None:

@@ -85,7 +85,7 @@ def run(
     document = backfill_document(record).model_dump(mode="json") | {"details": dict(record.details)}
     print_document(document, as_json=as_json)
     if record.status != "completed":
-        raise StoreUnavailable(f"backfill: must complete every day, {record.status} was {record.error_message}")
+        raise StoreUnavailable(f"backfill: must complete every day, was {record.status}: {record.error_message}")
 
 
 @app.command("list")

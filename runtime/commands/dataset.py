@@ -44,7 +44,7 @@ def build(
     sample_interval: Annotated[str, typer.Option("--sample-interval", help="1s, 3s, 15s, 1m or 1d.")] = "1s",
     calendar: Annotated[
         str | None,
-        typer.Option("--calendar", help="A sample a session of this exchange, e.g. XNYS."),
+        typer.Option("--calendar", help="One sample per session of this exchange, e.g. XNYS."),
     ] = None,
     sample_kind: Annotated[
         str, typer.Option("--sample-kind", help="on_row: act when row t arrives; at_time: ask at t.")

@@ -14,7 +14,7 @@ app = typer.Typer(help="Raw data and features as Iceberg tables.", no_args_is_he
 
 @app.command("publish")
 def publish(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Publish what has changed in raw tables and feature log, as upkeep does every 15 minutes; again it does nothing.
+    """Publish what has changed in raw tables and feature log, as upkeep does every 15 minutes.
 
     FEATURE_SERVICE_ICEBERG_CATALOG must be set, and the extra feature-service[iceberg] installed.
     """

@@ -30,7 +30,7 @@ def mcp(
     from market.errors import InvalidRequest
 
     if find_spec("mcp") is None:
-        raise InvalidRequest("mcp: is not installed, this command needs it: pip install 'feature-service[mcp]'")
+        raise InvalidRequest("mcp: must be installed for this command, was not: pip install 'feature-service[mcp]'")
     asyncio.run(_serve(url, may_build=allow_build))
 
 

@@ -32,7 +32,7 @@ def replay_recordings(
     """Replay recordings, in the given order, into a tape, raw Parquet and the feature log.
 
     Exits 0 when every file was read to its end: messages that cannot be used are counted and kept in the dead letter.
-    Exits 1 when a file cannot be read any further, or more than one message of a hundred cannot be used; everything
+    Exits 1 when a file cannot be read any further, or more than one message in a hundred cannot be used; everything
     that could be read is kept.
 
     Example: feature-service replay demo/recording.jsonl.gz --registry 1.0.0 --out out

@@ -49,7 +49,7 @@ def run(
     """
     chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",")))
     if not set(chosen) <= set(ROLES):
-        raise typer.BadParameter(f"must be of {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
+        raise typer.BadParameter(f"must be among {', '.join(ROLES)}, was {roles!r}", param_hint="--roles")
     if (source is SourceName.RECORDING) != (recording is not None):
         raise typer.BadParameter("must be given with --source recording, and only then", param_hint="--recording")
     from runtime.roles import run_roles

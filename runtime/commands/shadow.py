@@ -54,8 +54,8 @@ def release(
     """
     with _store(data) as store:
         if not store.release(symbol, group):
-            withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "none"
-            raise typer.BadParameter(f"must be withheld, which is {withheld}, was {symbol} {group}", param_hint="GROUP")
+            withheld = ", ".join(f"{each.symbol} {each.group}" for each in store.quarantines()) or "there is none"
+            raise typer.BadParameter(f"must be a withheld group ({withheld}), was {symbol} {group}", param_hint="GROUP")
     if as_json:
         print_document({"symbol": symbol, "group": group, "released": True}, as_json=True)
     else:

@@ -86,13 +86,13 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
 @app.command("unnamed")
 def unnamed(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove those that nobody can name any more.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove those older than a day.")] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Objects below the stores' s3:// addresses that no folder names: what writers that died left.
+    """Objects under the stores' s3:// addresses that no folder names, left by writers that died.
 
-    Uploads that are in progress count too; only objects older than a day are removed, as the task garbage does.
+    Uploads in progress are listed too. The upkeep task garbage removes objects older than a day automatically.
     """
     from runtime.wiring import object_places
     from storage.objects.unnamed import GRACE_S, remove_unnamed, unnamed_objects

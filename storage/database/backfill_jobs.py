@@ -79,7 +79,7 @@ class BackfillStore:
         if row is None:
             raise NotFound(
                 f"backfill job {job_id!r}: must exist, was none; feature-service backfill list, or GET /backfill/list, "
-                "has all"
+                "lists them"
             )
         return _record(row)
 

@@ -238,7 +238,7 @@ def _end_measured(
 
 def _no_dataset(dataset_id: str) -> NotFound:
     return NotFound(
-        f"dataset: must exist, was {dataset_id!r}; feature-service dataset list, or GET /dataset/list, has all"
+        f"dataset: must exist, was {dataset_id!r}; feature-service dataset list, or GET /dataset/list, lists them"
     )
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from storage.features.log import FeatureLog
-from storage.places import Place, matching
+from storage.places import Place
 
 SHADOWS: Final = "shadow_versions"
 
@@ -17,8 +16,3 @@ SHADOWS: Final = "shadow_versions"
 def shadow_log_folder(features: Place, version: str) -> Place:
     """The folder of the log of a version; features: of the feature log."""
     return features / SHADOWS / version
-
-
-def shadow_logs(features: Place) -> dict[str, FeatureLog]:
-    """The log of each version that was ever served so, by version."""
-    return {path.name: FeatureLog(path) for path in matching(features / SHADOWS, "*") if path.is_dir()}

@@ -40,7 +40,7 @@ def added_table(tables_folder: Path, name: str) -> TableMapping:
     tables = {mapping.table: mapping for mapping in added_tables(tables_folder)}
     if name not in tables:
         known = ", ".join(sorted(tables)) or "none, feature-service tables add adds one"
-        raise NotFound(f"table: must have been added, was {name!r}; there is {known}")
+        raise NotFound(f"table: must have been added, was {name!r}; added: {known}")
     return tables[name]
 
 

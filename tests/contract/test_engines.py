@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from backfill.archived_days import ArchivedAhead, archived_kind
 from backfill.days import DayDone, backfill_day
-from backfill.fetching import Place, SymbolDay
+from backfill.fetching import SymbolDay
 from feature_repo.registry_versions import SHIPPED_FOLDER, load_registry_version
 from ingestion.tape.quality import SymbolReport
 from market.clock import DAY_NS
@@ -32,7 +32,7 @@ from storage.database.metadata import Metadata
 from storage.database.schema import ENGINE_TASKS
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
-from tests.archived_files import archive_place, files_of, write_book, write_trades
+from tests.archived_files import archive_place, files_of, unnamed_files, write_book, write_trades
 from tests.leakage_checks import accused, checking, drawn_rows, plant
 from tests.many_days import BEGIN_NS, digests, ranges, rebuilt_here, write_days
 from tests.ports import free_port
@@ -54,7 +54,7 @@ DAYS = 4
 DEADLINE_S = 120.0
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 ARCHIVED, ARCHIVED_DAYS = "DOGEUSDT", ("2025-05-29", "2025-05-30", "2025-05-31", "2025-06-01")
-LACKING_TRADES, LACKING_BOOK = ARCHIVED_DAYS[1], ARCHIVED_DAYS[2]
+WITHOUT_TRADES, WITHOUT_BOOK = ARCHIVED_DAYS[1], ARCHIVED_DAYS[2]
 
 
 @dataclass(frozen=True)
@@ -122,27 +122,12 @@ def report_of(raw: Path, features: Path, symbol: str) -> SymbolReport:
     )
 
 
-def write_archive(folder: Path) -> None:
-    """Of one day there are no trades, of another one no order book."""
-    for day in ARCHIVED_DAYS:
-        if day != LACKING_TRADES:
-            write_trades(folder, ARCHIVED, day)
-        if day != LACKING_BOOK:
-            write_book(folder, ARCHIVED, day)
-
-
 def outcome(ask: Callable[[], DayDone | None]) -> DayDone | str | None:
     """What became of a day, or why it failed."""
     try:
         return ask()
     except NotFound as error:
         return str(error)
-
-
-def unnamed(place: Place) -> set[Path]:
-    """Files of raw Parquet that the manifest does not name."""
-    named = {place.raw_folder / file.path for part in place.raw.parts(ARCHIVED) for file in part.files}
-    return {*place.raw_folder.rglob("*.parquet")} - named
 
 
 class EngineContract:
@@ -181,7 +166,11 @@ class EngineContract:
         assert "the feature log of BTCUSDT 2026-01-08 must be what its raw data gives, volume_3s" in accusation
 
     def test_archived_days_have_the_bytes_of_days_decoded_in_this_thread(self, engine: Engine, tmp_path: Path) -> None:
-        write_archive(tmp_path / "archive")
+        for date in ARCHIVED_DAYS:
+            if date != WITHOUT_TRADES:
+                write_trades(tmp_path / "archive", ARCHIVED, date)
+            if date != WITHOUT_BOOK:
+                write_book(tmp_path / "archive", ARCHIVED, date)
         there = archive_place(tmp_path / "raw", tmp_path / "archive", ARCHIVED, engine=engine)
         here = archive_place(tmp_path / "raw here", tmp_path / "archive", ARCHIVED, engine=None)
         asked = [SymbolDay(ARCHIVED, data_type, day) for day in ARCHIVED_DAYS for data_type in ("trades", "orderbook")]
@@ -196,9 +185,9 @@ class EngineContract:
         assert found == [outcome(partial(backfill_day, here, day)) for day in asked]
         assert [isinstance(done, str) for done in found] == [False, False, True, False, False, True, False, False]
         # The day before it failed, so history begins with it.
-        assert left == [SymbolDay(ARCHIVED, "trades", LACKING_BOOK)]
+        assert left == [SymbolDay(ARCHIVED, "trades", WITHOUT_BOOK)]
         assert files_of(there, ARCHIVED) == files_of(here, ARCHIVED)
-        assert not unnamed(there)
+        assert not unnamed_files(there, ARCHIVED)
 
     def test_every_task_is_answered(self, engine: Engine) -> None:
         assert sorted(engine.run([Add(1, 2), Add(3, 4), Add(5, 6)])) == [3, 7, 11]

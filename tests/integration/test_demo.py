@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from runtime.servers import running_servers
 from tests.code_blocks import blocks
 from tests.commands import typed
 from tests.notebooks import run_notebooks
+from tests.waiting import eventually
 
 FEATURE_SERVICE = str(Path(sys.executable).with_name("feature-service"))
 DEMO = [FEATURE_SERVICE, "demo", "--json"]
@@ -199,7 +199,4 @@ def test_ctrl_c_stops_everything_the_demo_started(folder: Path, kernel_cache: Pa
                 break
         _, rest = demo.communicate(timeout=DEADLINE_S)
     assert demo.returncode == 130, rest
-    deadline = time.monotonic() + DEADLINE_S
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert processes_of(folder) == []
+    eventually(lambda: processes_of(folder) == [], deadline_s=DEADLINE_S)

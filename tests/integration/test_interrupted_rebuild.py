@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from storage.features.log import FeatureLog
 from storage.file_locks import exclusive
 from storage.places import local
 from storage.raw.raw_data import RawData
+from tests import waiting
 from tests.many_days import BEGIN_NS, write_days
 from training_sets.rebuild.due_days import Rebuild
 from training_sets.rebuild.runs import lock_of
@@ -66,11 +67,9 @@ def rebuilt_files(data: Path) -> dict[str, bytes]:
 
 
 def eventually(is_true: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "the rebuild must write a day in time"
-        time.sleep(0.002)
+    """Wait until it is so, at the longest until the process has ended."""
+    waiting.eventually(lambda: is_true() or process.poll() is not None, deadline_s=DEADLINE_S, pause_s=0.002)
+    assert is_true(), process.communicate()
 
 
 def whole_rebuild(data: Path) -> tuple[dict[str, int], str]:
@@ -120,10 +119,8 @@ def test_a_rebuild_killed_at_random_points_is_completed_by_the_next_one(data: Pa
         before = len(rebuilt_files(data))
         process = started(data, 1)
         eventually(lambda before=before: len(rebuilt_files(data)) > before, process)  # type: ignore[misc]  # a default binds the loop
-        wait_s = float(rng.uniform(0, 0.3))
-        deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.001)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(float(rng.uniform(0, 0.3)))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=DEADLINE_S)
     document, _ = whole_rebuild(data)

@@ -10,11 +10,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -46,7 +47,9 @@ from tests.killed_builds import (
     started,
 )
 from tests.tcp_proxy import TcpProxy
+from training_sets.builds import attempt
 from training_sets.builds.attempt import MOST_ATTEMPTS
+from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.builds import BUILD_TASK, QUEUE
 from training_sets.builds.watch import BuildWatch
 from training_sets.dataset.datasets import Datasets
@@ -79,6 +82,23 @@ def servers(settings: Settings) -> Iterator[Servers]:
         # So that every build has features to rebuild.
         shutil.rmtree(settings.feature_log_storage_path)
         yield found
+
+
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """What builds of this process wait for at their first step, so that none is over before a test stops it."""
+    found = threading.Event()
+
+    def held(*arguments: Any, on_step: Callable[[str], None], **others: Any) -> Dataset:  # noqa: ANN401  # as it takes
+        def begin_step(name: str) -> None:
+            on_step(name)
+            assert found.wait(DEADLINE_S)
+
+        return build_dataset(*arguments, on_step=begin_step, **others)
+
+    monkeypatch.setattr(attempt, "build_dataset", held)
+    yield found
+    found.set()
 
 
 @pytest.fixture
@@ -137,18 +157,17 @@ def test_workers_killed_many_times_leave_complete_or_failed_datasets(
 
 
 def test_a_worker_that_is_asked_to_stop_gives_its_build_to_the_next(
-    settings: Settings, servers: Servers, metadata: Metadata
+    settings: Settings, servers: Servers, metadata: Metadata, go_on: threading.Event
 ) -> None:
     with opened(settings, servers, metadata) as (builds, _):
-        steps: list[str] = []
         dataset_id = builds.start(request_of(30)).dataset_id
         interrupting = builds.worker(heartbeat_s=HEARTBEAT_S)
         thread = threading.Thread(target=interrupting.run)
         thread.start()
         eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
-        steps.append(str(metadata.get_dataset(dataset_id).step))
         builds.close()
         interrupting.stop()
+        go_on.set()
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
     left = metadata.get_dataset(dataset_id)
@@ -163,7 +182,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_build_to_the_next(
 
 
 def test_a_build_whose_database_goes_away_is_begun_again_by_itself(
-    settings: Settings, servers: Servers, metadata: Metadata
+    settings: Settings, servers: Servers, metadata: Metadata, go_on: threading.Event
 ) -> None:
     proxy = TcpProxy(Path(str(make_url(servers.postgres_url).query["host"])) / ".s.PGSQL.5432")
     through = replace(servers, postgres_url=f"postgresql+psycopg://postgres@127.0.0.1:{proxy.port}/postgres")
@@ -177,6 +196,7 @@ def test_a_build_whose_database_goes_away_is_begun_again_by_itself(
         try:
             eventually(lambda: metadata.get_dataset(dataset_id).step is not None)
             proxy.go_away()
+            go_on.set()
             eventually(lambda: not list(settings.dataset_storage_path.glob(f".{dataset_id}-*")))
             proxy.come_back()
             eventually(lambda: metadata.get_dataset(dataset_id).status != "building")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -15,12 +14,14 @@ from tests.gateway import QUEUES, publish_in_time
 from tests.live import eventually, running
 from tests.live_market import (
     SYMBOL,
+    all_taped,
     check_all,
     each_once,
     event_ids,
     fed,
     kernel,
     market,
+    rows_are_online,
     rows_pass,
     settings,
     taped_messages,
@@ -45,12 +46,12 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_goes_on_from_the_ta
         with fed(broker, passed):
             eventually(lambda: taped_messages(settings) > len(passed) // 3)
             first.kill()
+            # Another owner, with a higher fence.
             eventually(lambda: leases.owners().get(SYMBOL, owner)[0] != owner[0])
-            assert leases.owners()[SYMBOL][1] > owner[1]
-        eventually(lambda: taped_messages(settings) == len(passed))
+            eventually(lambda: leases.owners().get(SYMBOL, owner)[1] > owner[1])
+        all_taped(settings, passed)
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
-        pause = threading.Event()
-        pause.wait(2.5)  # a boundary after the last message
+        rows_are_online(live_servers, time.time_ns() + SECOND_NS)
         second.terminate()
         assert second.wait(60) == 0, "the second worker ends cleanly"
     finally:
@@ -74,7 +75,7 @@ def test_a_full_disk_ends_the_worker_and_costs_no_message(
         process.kill()
         process.wait(60)
     with running(settings, live_servers) as ingest:
-        eventually(lambda: sum(event_ids(settings.raw_folder).values()) == len(passed))
+        all_taped(settings, passed)
         rows_pass(ingest, time.time_ns() + SECOND_NS)
     assert event_ids(settings.raw_folder) == each_once(passed)
     assert [broker.waiting(queue) for queue in QUEUES.values()] == [0] * len(QUEUES)

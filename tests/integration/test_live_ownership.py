@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import redis
 
 from feature_repo.project import PROJECT
+from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
@@ -23,8 +25,8 @@ from storage.online.address import redis_address
 from storage.online.vector import FENCE_FIELD, online_key, sortable
 from tests.broker import Broker
 from tests.gateway import QUEUES
-from tests.live import SYMBOLS, VERSION, eventually, online_store_of
-from tests.live_market import SYMBOL, check_all, fed, market, taped_messages
+from tests.live import SYMBOLS, VERSION, eventually
+from tests.live_market import all_taped, check_all, fed, market, rows_are_online, taped_messages
 from tests.tcp_proxy import TcpProxy
 from tests.worker_process import start_process
 
@@ -99,9 +101,9 @@ def test_a_worker_that_was_stopped_leaves_the_tapes_to_its_successor_when_it_wak
             assert second.poll() is None
             go_on(first)
             assert first.wait(60) == 1, "it has lost its leases"
-        eventually(lambda: taped_messages(ingest_settings) == len(passed))
+        all_taped(ingest_settings, passed)
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
-        _pass_a_boundary(live_servers)
+        rows_are_online(live_servers, time.time_ns() + SECOND_NS)
         eventually(lambda: published.has(owners=2))
         second.terminate()
         assert second.wait(60) == 0
@@ -140,7 +142,7 @@ def test_a_worker_that_cannot_see_that_it_was_followed_is_told_by_the_online_sto
             go_on(first)
             assert first.wait(60) == 1, "the online store has a higher fence"
             assert stored_fences(live_servers) == newest
-        _pass_a_boundary(live_servers)
+        rows_are_online(live_servers, time.time_ns() + SECOND_NS)
         second.terminate()
         assert second.wait(60) == 0
 
@@ -151,15 +153,3 @@ def stored_fences(servers: Servers) -> dict[str, int]:
         held = {symbol: client.hget(online_key(symbol, PROJECT.encode()), FENCE_FIELD) for symbol in SYMBOLS}
     least = int(sortable(0))
     return {symbol: int(fence) - least for symbol, fence in held.items() if isinstance(fence, bytes)}
-
-
-def _pass_a_boundary(servers: Servers) -> None:
-    """Wait until a row was closed after now."""
-    with closing(online_store_of(servers)) as store:
-
-        def newest() -> int:
-            [vector] = store.read([SYMBOL])
-            return 0 if vector is None else vector.row_ns
-
-        before = newest()
-        eventually(lambda: newest() > before + 1_000_000_000)

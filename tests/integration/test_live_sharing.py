@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from ingestion.rabbitmq.writing import HashExchange
 from ingestion.sources.gateway.queues import GatewaySource
 from ingestion.sources.gateway.sharing import Dispatcher, exchange_name, routing_symbol, shard_queues
 from ingestion.venues.bybit.decode import Decoder
-from market.clock import SystemClock
+from market.clock import SECOND_NS, SystemClock
 from market.errors import StoreUnavailable
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -25,8 +26,8 @@ from runtime.wiring import compiled_kernel, instrument_pins
 from storage.database.leases import Leases
 from tests.broker import Broker
 from tests.gateway import QUEUES
-from tests.live import SYMBOLS, VERSION, eventually, online_store_of
-from tests.live_market import check_all, fed, market, taped_messages
+from tests.live import SYMBOLS, VERSION, eventually
+from tests.live_market import all_taped, check_all, fed, market, rows_are_online, taped_messages
 from tests.tcp_proxy import TcpProxy
 from tests.worker_process import start_process
 
@@ -181,11 +182,9 @@ def test_two_workers_share_the_symbols_and_a_third_takes_over_from_the_one_that_
             eventually(lambda: owners(leases).get("BTCUSDT", before["BTCUSDT"]) != before["BTCUSDT"])
             eventually(lambda: leases.owners().get("BTCUSDT", ("", 0))[1] > fences["BTCUSDT"])
             eventually(lambda: owners(leases).get("ETHUSDT") == before["ETHUSDT"])
-        eventually(lambda: taped_messages(shared) == len(passed))
+        all_taped(shared, passed)
         eventually(lambda: sum(broker.waiting(queue) for queue in (*QUEUES.values(), *SHARD_OF.values())) == 0)
-        with closing(online_store_of(live_servers)) as store:
-            last_ns = max(each.recv_ns for each in passed)
-            eventually(lambda: all(each is not None and each.row_ns > last_ns for each in store.read(SYMBOLS)))
+        rows_are_online(live_servers, time.time_ns() + SECOND_NS)
         for each in workers:
             if each is not victim:
                 each.terminate()

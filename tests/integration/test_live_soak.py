@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from ingestion.tape.compaction import compact_tape
+from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.wiring import compiled_kernel
@@ -21,7 +22,7 @@ from storage.raw.raw_data import RawData
 from tests.broker import Broker
 from tests.gateway import QUEUES
 from tests.live import SYMBOLS, VERSION, eventually
-from tests.live_market import each_once, event_ids, fed, market
+from tests.live_market import all_taped, each_once, event_ids, fed, market, rows_are_online
 from tests.redis_servers import RedisServer
 from tests.tcp_proxy import TcpProxy
 from tests.worker_process import start_process
@@ -69,8 +70,8 @@ def test_random_faults_leave_every_message_once_and_every_served_row_as_a_rebuil
                     redis_server.start()
                 assert worker.poll() is None, "no fault ends a worker"
         eventually(lambda: sum(broker.waiting(queue) for queue in QUEUES.values()) == 0)
-        eventually(lambda: sum(event_ids(settings.raw_folder).values()) >= len(passed))
-        pause.wait(2.5)
+        all_taped(settings, passed)
+        rows_are_online(servers, time.time_ns() + SECOND_NS)
         worker.terminate()
         assert worker.wait(60) == 0
     finally:

@@ -88,7 +88,7 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
     assert "404" in refused
     assert "NOSUCH" in refused
     assert "Unknown tool" in unknown
-    assert misspelled == "search_features: arguments must be of words, group, was query"
+    assert misspelled == "search_features: arguments must be among words, group, was query"
 
 
 def test_an_agent_that_may_builds_a_dataset(running: Running) -> None:

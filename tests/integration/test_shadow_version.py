@@ -15,6 +15,7 @@ from runtime.settings import Settings
 from storage.features.log import FeatureLog
 from storage.features.shadow_log import shadow_log_folder
 from storage.online.shadow_rows import read_version
+from storage.online.store import OnlineStore
 from tests.broker import Broker
 from tests.changing import BY_ANNA, assert_without_a_hole, life_cycle, parity_of
 from tests.integration.test_version_change import AFTER, published, published_from_now, servers, settings
@@ -45,6 +46,7 @@ def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_t
             assert begun.shadow_row_cost_ms is not None
             eventually(lambda: _shadow(ingest.status())["rows"] >= 4 * len(SYMBOLS))
             assert _shadow(ingest.status())["state"] == "serving"
+            eventually(lambda: _is_online(online))
             for vector in read_version(online, SYMBOLS, "3.1.0"):
                 assert vector is not None
                 assert (vector.version, set(vector.columns)) == ("3.1.0", set(AFTER))
@@ -69,6 +71,14 @@ def test_a_version_beside_the_active_one_has_its_own_rows_and_nobody_else_gets_t
     assert of_shadow.compared == sum(map(len, kept)) >= 4 * len(SYMBOLS)
     for times in kept:
         assert_without_a_hole(times)
+
+
+def _is_online(online: OnlineStore) -> bool:
+    """Whether the version beside has a row of each symbol; counted rows are written in another thread."""
+    try:
+        return None not in read_version(online, SYMBOLS, "3.1.0")
+    except Conflict:
+        return False
 
 
 def _rows(status: dict[str, Any]) -> int:

@@ -107,11 +107,10 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 
 
 class Events:
-    """The events of one open stream; comments are counted."""
+    """The events of one open stream."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
-        self.comments = 0
         self._lines = response.iter_lines()
 
     def next(self) -> tuple[int, dict[str, Any]]:
@@ -119,8 +118,8 @@ class Events:
         fields: dict[str, str] = {}
         for line in self._lines:
             if line.startswith(":"):
-                self.comments += 1
-            elif line:
+                continue
+            if line:
                 name, _, value = line.partition(": ")
                 fields[name] = value
             elif fields:

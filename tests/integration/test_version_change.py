@@ -32,6 +32,7 @@ from tests.changing import (
 )
 from tests.gateway import envelopes, publish_in_time, recorded
 from tests.live import NO_EXCHANGE, SYMBOLS, eventually, live_settings, online_store_of, running
+from tests.live_market import rows_pass
 from tests.postgres_servers import run
 
 RECORDING: Final = "bybit/linear_BTCUSDT_ETHUSDT_20260809.jsonl.gz"
@@ -94,9 +95,10 @@ def test_an_activation_changes_everything_behind_one_row_and_no_row_is_missing(
             assert (said.confirmation.state, said.confirmation.from_row_ns) == ("serving", activation.from_row_ns)
             eventually(lambda: cycle.said()[1][0].version == "3.1.0")
             publishing.join()
+            boundary_ns = activation.from_row_ns
+            assert boundary_ns is not None
+            rows_pass(ingest, boundary_ns + SECOND_NS)
             assert all(each["late"] < each["messages"] for each in ingest.status()["symbols"].values())
-        boundary_ns = activation.from_row_ns
-        assert boundary_ns is not None
 
     documents = published(broker)
     for vector, headers in documents:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from api.app import create_app
 from api.services import ApiServices
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, InvalidRequest
@@ -15,7 +18,8 @@ from runtime.building import dataset_builds
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.stores import open_stores
-from tests.api_service import DURATION_NS, START_NS, asked, at, finished
+from tests.api_service import DURATION_NS, KEY, START_NS, asked, at, finished
+from tests.generated_client import PACKAGE, generate
 from training_sets.dataset.drift import ServedDrift
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
@@ -204,3 +208,28 @@ def test_a_build_in_this_thread_returns_the_dataset_or_raises_why_not(settings: 
     assert len(steps) == 5
     assert built.path.is_dir()
     assert not list(built.path.parent.glob(".*"))
+
+
+def test_a_client_that_is_generated_from_the_document_asks_the_api(
+    services: ApiServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = import_module(PACKAGE)
+    latest = import_module(f"{PACKAGE}.api.features.features_latest")
+    build = import_module(f"{PACKAGE}.api.datasets.dataset_build")
+    models = import_module(f"{PACKAGE}.models")
+    with TestClient(create_app(services), headers={"X-API-Key": KEY}) as inner:
+        client = made.Client(base_url="http://testserver").set_httpx_client(inner)
+        vector = latest.sync(client=client, symbol="BTCUSDT", features="mid_price")
+        assert (type(vector).__name__, vector.symbol) == ("FeatureVector", "BTCUSDT")
+        assert vector.features["mid_price"] > 0
+        both = latest.sync(client=client, symbols="BTCUSDT,NOBODY")
+        assert (len(both.vectors), both.not_found) == (1, ["NOBODY"])
+        refused = latest.sync_detailed(client=client, symbol="NOBODY")
+        assert (refused.status_code, refused.parsed.error) == (404, "NotFound")
+        started = build.sync(client=client, body=models.BuildRequest.from_dict(asked()))
+        assert started.status in {"building", "ready"}
+        show = import_module(f"{PACKAGE}.api.datasets.dataset_show")
+        assert finished(inner, started.dataset_id)["status"] == "ready"
+        assert show.sync(client=client, dataset_id=started.dataset_id).train_records > 0

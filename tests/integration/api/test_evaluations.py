@@ -70,8 +70,8 @@ def test_trials_are_told_of_one_fold_and_of_targets_that_are_values(client: Test
     rows = client.post("/model/evaluate", json={**asked_of, "fold": 2}).json()["metadata"]["rows"]
     for fold, predictions, status, rule in (
         (2, {"gain": [1.0] * rows}, 200, ""),
-        (2, {"side": [1.0] * rows}, 400, "trials: must be of targets that are values, was of side"),
-        (None, {"gain": [1.0] * every}, 400, "trials: must be of one fold or path, which fold names, was of 6"),
+        (2, {"side": [1.0] * rows}, 400, "trials: must be for numeric targets, was for side"),
+        (None, {"gain": [1.0] * every}, 400, "trials: must be for one fold or path, was for 6 folds"),
     ):
         answer = client.post(
             "/model/evaluate", json={**asked_of, "fold": fold, "predictions": predictions, "trials": 9}
@@ -144,7 +144,7 @@ def test_an_evaluation_that_cannot_be_made_says_what_can(client: TestClient, rea
     body = {"dataset_id": ready["dataset_id"], "split": "test", "model_version": "m1", "predictions": [0.5]}
     for changes, status, rule in (
         ({}, 400, "predictions of target: must be of shape"),
-        ({"predictions": {"other": [0.5]}}, 400, "predictions: must be of target, was"),
+        ({"predictions": {"other": [0.5]}}, 400, "predictions: must be for target, was other"),
         (
             {"predictions": [0.0] * ready["test_records"], "metrics_to_compute": ["f1"]},
             400,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from contextlib import closing
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.access import OPEN_PATHS
-from api.app import create_app
 from api.services import ApiServices
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.sinks.sinks import online_row
@@ -26,8 +23,7 @@ from storage.features.log import FeatureLog
 from storage.online.address import redis_settings
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
-from tests.api_service import DURATION_NS, KEY, START_NS, another_app, asked, finished
-from tests.generated_client import PACKAGE, generate
+from tests.api_service import DURATION_NS, KEY, START_NS, another_app
 from tests.ports import free_port
 from tests.postgres_servers import run
 from training_sets.samples.availability import available_period
@@ -55,7 +51,7 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
     assert answer.status_code == 404
     assert answer.json() == {
         "error": "NotFound",
-        "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview has all",
+        "message": "symbol: must be one that has sent data, was 'NOPE'; GET /features/overview lists them",
         "trace_id": "abc",
     }
 
@@ -172,31 +168,6 @@ def check_pages(client: TestClient) -> None:
         assert client.get(path).status_code in {401, 404}
 
 
-def test_a_client_that_is_generated_from_the_document_asks_the_api(
-    services: ApiServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generate(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    made = import_module(PACKAGE)
-    latest = import_module(f"{PACKAGE}.api.features.features_latest")
-    build = import_module(f"{PACKAGE}.api.datasets.dataset_build")
-    models = import_module(f"{PACKAGE}.models")
-    with TestClient(create_app(services), headers={"X-API-Key": KEY}) as inner:
-        client = made.Client(base_url="http://testserver").set_httpx_client(inner)
-        vector = latest.sync(client=client, symbol="BTCUSDT", features="mid_price")
-        assert (type(vector).__name__, vector.symbol) == ("FeatureVector", "BTCUSDT")
-        assert vector.features["mid_price"] > 0
-        both = latest.sync(client=client, symbols="BTCUSDT,NOBODY")
-        assert (len(both.vectors), both.not_found) == (1, ["NOBODY"])
-        refused = latest.sync_detailed(client=client, symbol="NOBODY")
-        assert (refused.status_code, refused.parsed.error) == (404, "NotFound")
-        started = build.sync(client=client, body=models.BuildRequest.from_dict(asked()))
-        assert started.status in {"building", "ready"}
-        show = import_module(f"{PACKAGE}.api.datasets.dataset_show")
-        assert finished(inner, started.dataset_id)["status"] == "ready"
-        assert show.sync(client=client, dataset_id=started.dataset_id).train_records > 0
-
-
 def test_a_page_of_another_origin_may_read_where_the_setting_names_it(services: ApiServices) -> None:
     client = TestClient(another_app(services, cors_origins=("https://console.example",)))
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
@@ -277,7 +248,7 @@ def test_health_knows_a_worker_that_cannot_write_the_feature_log(client: TestCli
     document = client.get("/health").json()
     run(servers.postgres_url, "TRUNCATE ingest_workers")
     assert document["status"] == "degraded"
-    assert document["reasons"]["feature_log"].startswith("feature log: its object store must answer, does not for w1")
+    assert document["reasons"]["feature_log"].startswith("feature log: its object store must respond, does not for w1")
     assert client.get("/health").json()["status"] == "ok"
 
 

@@ -65,7 +65,6 @@ def market(recorded_data: Path) -> Market:
 # Drawn in steps and days from the first candle on, which the fixture knows.
 HORIZONS = st.one_of(st.integers(1, 12), st.integers(1, 2000))
 DELAYS = st.integers(0, 6)
-SOME_ROWS = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=50)
 EMBARGOES = st.one_of(st.just(0), st.integers(0, 300))
 
 
