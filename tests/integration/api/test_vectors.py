@@ -69,11 +69,10 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
         ),
         ("/dataset/list?state=ready", "query.state: must be one of limit, status, symbol, was given"),
         ("/features/list?words=vwap", "query.words: must be left out, this route has no parameters, was given"),
+        ("/features/latest?symbol=BTCUSDT&symbol=ETHUSDT", "query.symbol: must be given once, was 2 times"),
     ],
 )
-def test_an_unknown_query_parameter_is_refused_with_the_known_ones(
-    client: TestClient, asked_for: str, told: str
-) -> None:
+def test_an_unknown_or_repeated_query_parameter_is_refused(client: TestClient, asked_for: str, told: str) -> None:
     answer = client.get(asked_for)
     assert (answer.status_code, answer.json()["error"]) == (422, "MalformedRequest")
     assert answer.json()["message"] == told

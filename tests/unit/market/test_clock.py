@@ -93,3 +93,11 @@ def test_a_manual_clock_says_what_it_was_told() -> None:
 
 def test_the_system_clock_counts_nanoseconds_since_1970() -> None:
     assert SystemClock().now_ns() > 1_700_000_000 * SECOND_NS
+
+
+def test_a_time_is_read_to_the_nanosecond_and_no_finer() -> None:
+    second = parse_iso_ns("2026-01-05T12:00:00")
+    assert parse_iso_ns("2026-01-05T12:00:00.0000005Z") == second + 500
+    assert parse_iso_ns("2026-01-05T13:00:00.123456789000+01:00") == second + 123_456_789
+    with pytest.raises(ValueError, match="must be of whole nanoseconds, was"):
+        parse_iso_ns("2026-01-05T12:00:00.1234567891")
