@@ -105,6 +105,8 @@ def _mae(actual: Float64s, predicted: Float64s) -> float:
 
 def _r2(actual: Float64s, predicted: Float64s) -> float | None:
     """1 - residual / total sum of squares; None when the target is constant."""
+    if actual.min() == actual.max():
+        return None
     share = _quotient(float(np.sum((actual - predicted) ** 2)), float(np.sum((actual - actual.mean()) ** 2)))
     return None if share is None else 1.0 - share
 

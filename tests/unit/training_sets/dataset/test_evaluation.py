@@ -92,6 +92,7 @@ def test_a_verdict_on_trades_is_wrong_or_right() -> None:
 
 
 def test_what_the_rows_cannot_give_is_none() -> None:
+    assert evaluate(VALUE, np.full(7, 0.0001), np.arange(7.0), ["r2"]) == {"r2": None}  # its mean rounds
     constant = evaluate(VALUE, np.ones(3), np.ones(3))
     for name in ("r2", "correlation", "rank_correlation", "sharpe_ratio", "sortino_ratio", "profit_factor"):
         assert constant[name] is None
