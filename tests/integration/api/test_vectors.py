@@ -78,6 +78,11 @@ def test_an_unknown_or_repeated_query_parameter_is_refused(client: TestClient, a
     assert answer.json()["message"] == told
 
 
+def test_a_text_that_postgresql_cannot_hold_names_no_view_of_feasts(client: TestClient) -> None:
+    answer = client.post("/write-to-online-store", json={"feature_view_name": "\0", "df": {"symbol": ["BTCUSDT"]}})
+    assert (answer.status_code, "must be of values PostgreSQL can hold" in answer.json()) == (400, True)
+
+
 def test_feasts_own_routes_take_what_its_clients_send(client: TestClient) -> None:
     assert client.get("/api/v1/projects?sent_by=a-client").status_code == 200
 
