@@ -123,6 +123,7 @@ def test_correlations_are_those_of_pandas(pairs: list[tuple[int, int]]) -> None:
         (VALUE, np.zeros(5), r"must be of shape \(4,\), a row each in the order of the split, was \(5,\)"),
         (VALUE, np.zeros((4, 3)), r"must be of shape \(4,\)"),
         (VALUE, np.array([1.0, 2.0, 3.0, np.nan]), "must be finite numbers"),
+        (VALUE, np.array([1.0, 2.0, 3.0, -1e308]), r"must be 1e\+100 or less in size, was 1e\+308"),
         (SIDE, np.array([0.0, 1.0, 2.0, 0.0]), r"must be of -1 \(down\), 0 \(flat\), 1 \(up\), was another number"),
         (SIDE, np.full((4, 3), 0.4), "probabilities must sum to 1"),
         (SIDE, np.zeros((4, 2)), r"must be of shape \(4,\) or \(4, 3\)"),
