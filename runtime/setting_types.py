@@ -17,6 +17,7 @@ from storage.places import place_of
 
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def _split_list(value: object) -> object:
@@ -37,6 +38,8 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 def _parsed_place(value: object) -> object:
     try:
+        if isinstance(value, str) and not value.startswith("s3://"):
+            _check_is_plain(value)
         return place_of(value) if isinstance(value, str) else value
     except InvalidRequest as error:
         raise ValueError(str(error).partition(": ")[2].partition(", was")[0]) from error
@@ -45,7 +48,17 @@ def _parsed_place(value: object) -> object:
 def _check_is_here(path: Path | None) -> Path | None:
     if path is not None and "s3:" in path.parts[:1]:
         raise ValueError("must be a folder of this machine")
+    if path is not None:
+        _check_is_plain(str(path))
     return path
+
+
+def _check_is_plain(path: str) -> None:
+    """What is spelled like an address or a shell's path would be a folder of that name on this disk."""
+    if path.startswith("~"):
+        raise ValueError("must be a whole path, ~ is a shell's")
+    if _SCHEME.match(path) is not None:
+        raise ValueError("must be a folder of this machine, or s3://bucket/prefix for a store's files")
 
 
 def check_divides_hour(seconds: int) -> int:

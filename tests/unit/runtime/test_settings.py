@@ -268,3 +268,18 @@ def test_stores_may_be_in_an_object_store_and_tapes_and_attempts_at_datasets_sta
 def test_an_object_store_for_what_cannot_be_in_one_is_refused(name: str, rule: str) -> None:
     with pytest.raises(InvalidSettings, match=f"{name}: {rule}, was 's3://bucket/x\\?y'"):
         load_settings({name: "s3://bucket/x?y"}, env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("gs://bucket/raw", "must be a folder of this machine, or s3://bucket/prefix for a store's files"),
+        ("S3://bucket/raw", "must be a folder of this machine, or s3://"),
+        ("s3:/bucket", "must be a folder of this machine"),
+        ("~/raw", "must be a whole path, ~ is a shell's"),
+    ],
+)
+@pytest.mark.parametrize("name", ["RAW_DATA_STORAGE_PATH", "FEATURE_SERVICE_ARCHIVE_PATH", "FEATURE_SERVICE_DATA_PATH"])
+def test_an_address_that_is_not_known_is_no_folder_of_that_name(name: str, value: str, rule: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{name}: {rule}.*, was '{value}'"):
+        load_settings({name: value}, env_file=None)
