@@ -38,27 +38,21 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 def _parsed_place(value: object) -> object:
     try:
-        if isinstance(value, str) and not value.startswith("s3://"):
-            _check_is_plain(value)
         return place_of(value) if isinstance(value, str) else value
     except InvalidRequest as error:
         raise ValueError(str(error).partition(": ")[2].partition(", was")[0]) from error
 
 
 def _check_is_here(path: Path | None) -> Path | None:
-    if path is not None and "s3:" in path.parts[:1]:
+    if path is not None and _SCHEME.match(str(path)) is not None:
         raise ValueError("must be a folder of this machine")
-    if path is not None:
-        _check_is_plain(str(path))
     return path
 
 
-def _check_is_plain(path: str) -> None:
-    """What is spelled like an address or a shell's path would be a folder of that name on this disk."""
-    if path.startswith("~"):
-        raise ValueError("must be a whole path, ~ is a shell's")
-    if _SCHEME.match(path) is not None:
-        raise ValueError("must be a folder of this machine, or s3://bucket/prefix for a store's files")
+def _check_is_whole(place: object) -> object:
+    if isinstance(place, Path) and place.parts[:1] and place.parts[0].startswith("~"):
+        raise ValueError("must be a whole path, ~ is a shell's")  # it would be a folder of that name
+    return place
 
 
 def check_divides_hour(seconds: int) -> int:
@@ -99,5 +93,7 @@ RowGrid = Annotated[
 ]
 
 
-StoragePlace = Annotated[InstanceOf[Path] | InstanceOf[ObjectPath], BeforeValidator(_parsed_place)]
-Folder = Annotated[Path, AfterValidator(_check_is_here)]
+StoragePlace = Annotated[
+    InstanceOf[Path] | InstanceOf[ObjectPath], BeforeValidator(_parsed_place), AfterValidator(_check_is_whole)
+]
+Folder = Annotated[Path, AfterValidator(_check_is_here), AfterValidator(_check_is_whole)]
