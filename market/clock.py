@@ -98,6 +98,12 @@ def format_iso(time_ns: int) -> str:
     return to_datetime(time_ns).isoformat().replace("+00:00", "Z")
 
 
+def format_period(begin_ns: int | None, end_ns: int | None) -> str:
+    """``begin to end`` for a message; None is no bound."""
+    begin, end = ("any time" if each is None else format_iso(each) for each in (begin_ns, end_ns))
+    return f"{begin} to {end}"
+
+
 def utc_date(time_ns: int) -> str:
     """The UTC calendar day of ``time_ns`` as YYYY-MM-DD."""
     return to_datetime(time_ns).date().isoformat()

@@ -18,6 +18,7 @@ from market.clock import (
     ceil_to,
     floor_to,
     format_iso,
+    format_period,
     parse_duration_ns,
     parse_iso_ns,
     to_datetime,
@@ -72,6 +73,10 @@ def test_a_naive_datetime_means_utc_and_an_offset_is_kept() -> None:
 def test_iso_text_has_microseconds_only_where_there_are_any() -> None:
     assert format_iso(1_733_011_200 * SECOND_NS) == "2024-12-01T00:00:00Z"
     assert format_iso(1_733_011_200 * SECOND_NS + 1_500) == "2024-12-01T00:00:00.000001Z"
+
+
+def test_a_period_is_told_in_iso_times() -> None:
+    assert format_period(0, None) == "1970-01-01T00:00:00Z to any time"
 
 
 def test_the_utc_day_ends_just_before_midnight() -> None:
