@@ -109,8 +109,10 @@ def zipped(folder: Path) -> bytes:
 
 
 def test_processes_that_download_one_dataset_at_a_time_all_get_it(tmp_path: Path) -> None:
-    (tmp_path / "served").mkdir()
-    content = zipped(written(tmp_path / "served", "parquet").folder)
+    served = tmp_path / "served"
+    served.mkdir()
+    written(served, "parquet")
+    content = zipped(served)
     cache = tmp_path / "cache"
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
