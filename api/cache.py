@@ -77,11 +77,15 @@ def invalidate(  # FastAPI reads the query from the parameters
     By a JSON body, or by the query: ``all=true``, or a ``symbol`` or ``pattern`` of symbols, a ``date_range``, or both.
     """
     cache = services.builds.cache
+    is_narrowed = (pattern, symbol, date_range) != (None, None, None)
+    ways = {"a JSON body": body is not None, "all=true": everything, "symbol, pattern or date_range": is_narrowed}
+    if len(given := [way for way, is_given in ways.items() if is_given]) != 1:
+        raise MalformedRequest(f"request: must be one of {', '.join(ways)}, was {' and '.join(given) or 'none'}")
+    if pattern is not None and symbol is not None:
+        raise MalformedRequest(f"symbol, pattern: must be one of the two, was {symbol!r} and {pattern!r}")
     if body is not None:
         removed = cache.invalidate(symbol=body.symbol, from_ns=body.begin, to_ns=body.end)
         return Invalidated(files_removed=removed)
-    if not everything and (pattern, symbol, date_range) == (None, None, None):
-        raise MalformedRequest("request: must be a JSON body, all=true, symbol, pattern or date_range, was none")
     from_ns, to_ns = (None, None) if date_range is None else _range(date_range)
     symbols: list[str | None] = [symbol] if pattern is None else [*cache.symbols_like(pattern)]
     return Invalidated(
@@ -90,10 +94,14 @@ def invalidate(  # FastAPI reads the query from the parameters
 
 
 def _range(dates: str) -> tuple[int, int]:
-    first, slash, last = dates.partition("/")
-    if not slash:
-        raise MalformedRequest(f"date_range: must be <first date>/<last date>, was {dates!r}")
-    return parse_iso_ns(first), parse_iso_ns(last)
+    first, _, last = dates.partition("/")
+    try:
+        begin_ns, end_ns = parse_iso_ns(first), parse_iso_ns(last)
+    except ValueError:
+        raise MalformedRequest(f"date_range: must be <first date>/<last date>, was {dates!r}") from None
+    if end_ns < begin_ns:
+        raise MalformedRequest(f"date_range: must not end before it begins, was {dates!r}")
+    return begin_ns, end_ns
 
 
 @router.post("/warm", status_code=202)

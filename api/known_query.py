@@ -1,6 +1,11 @@
-"""Query parameters that a route does not have are refused: a misspelled one would otherwise count as left out."""
+"""Query parameters that a route does not have are refused: a misspelled one would otherwise count as left out.
+
+So are those given more than once: of two symbols only the last would be answered.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from fastapi import Request
 
@@ -18,3 +23,8 @@ async def refuse_unknown_query(request: Request) -> None:
             f"must be one of {', '.join(sorted(known))}" if known else "must be left out, this route has no parameters"
         )
         raise MalformedRequest("; ".join(f"query.{name}: {rule}, was given" for name in unknown))
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if repeated := {name: count for name, count in given.items() if count > 1}:
+        raise MalformedRequest(
+            "; ".join(f"query.{name}: must be given once, was {count} times" for name, count in repeated.items())
+        )

@@ -14,7 +14,7 @@ from api.schemas import FeatureStudies
 from api.services import Services
 from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
-from market.clock import SECOND_NS, floor_to, format_iso
+from market.clock import SECOND_NS, floor_to, format_iso, format_period
 from market.errors import InvalidRequest
 from quality.feature_study import LAGS_S, QUANTILES, FeatureStudy, by_second, correlations, study
 from storage.features.group_rows import AskedRows, GroupRows, read_group
@@ -57,7 +57,7 @@ def study_features(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from th
     from_ns = floor_to(begin, SECOND_NS)
     seconds = (min(end, services.clock.now_ns()) - from_ns) // SECOND_NS
     if seconds < 1:
-        raise InvalidRequest(f"period: must begin before it ends and before now, was {begin} to {end} ns")
+        raise InvalidRequest(f"period: must begin before it ends and before now, was {format_period(begin, end)}")
     if (values := seconds * len(names)) > MOST_VALUES:
         raise InvalidRequest(f"study: must be of at most {MOST_VALUES} values, rows times features, was {values}")
     log = FeatureLog(shadow_log_folder(services.features.folder, version)) if rows == "beside" else services.features

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from feature_client.datasets import Dataset, check_vector, downloaded
+from feature_client.datasets import Dataset, check_vector
+from feature_client.downloads import downloaded
 from feature_client.historical import pit_report
 from feature_client.online import (
     LookAheadError,

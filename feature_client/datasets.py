@@ -5,19 +5,13 @@ pandas, and pyarrow with what checks files, are imported by the first dataset th
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import urllib.error
-import urllib.request
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from feature_client.ordering import feature_matrix
-from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
+from market.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +22,6 @@ if TYPE_CHECKING:
     from feature_client.steps import Steps
     from storage.online.vector import OnlineVector
     from storage.places import Place
-
-DOWNLOAD_S = 600.0
 
 
 class ServedDifferently(InvalidRequest, ValueError):
@@ -182,7 +174,8 @@ class Dataset:
         from the first of a UTC day. The windows are float32; no scaler is applied. A window holds only rows that the
         split keeps, without a gap or a restart.
 
-        Raises InvalidRequest without a feature log, NotFound for a split or symbol that the dataset does not have.
+        Raises InvalidRequest without a feature log or for samples at times, NotFound for a split or symbol that the
+        dataset does not have.
         """
         from feature_client.sequences import logged_set, sequences_of
         from storage.features.log import FeatureLog
@@ -193,6 +186,11 @@ class Dataset:
         request = manifest_request(self.manifest)
         if "joined_views" in self.manifest:
             raise InvalidRequest("sequences: must have only features of the log, was a dataset with other views")
+        if request.sample_kind != "on_row":
+            raise InvalidRequest(
+                f"sequences: must be of a dataset of on_row samples, was of {request.sample_kind}: the row of a time "
+                "cannot be read at that time yet"
+            )
         if self.log_folder is None:
             raise InvalidRequest(
                 "sequences: need a feature log; Dataset.open(folder, log_folder=...) names it, and "
@@ -243,9 +241,14 @@ class Dataset:
         texts = [name for name in roles["details"] if name.endswith("_barrier")]
         counts = [name for name in roles["details"] if name not in {*times, *texts}]
         numbers = [*roles["features"], *roles["targets"], *self.input_columns, *roles["weights"], *counts]
-        # The parser that pandas takes unless told reads one number in four as the float beside it.
+        # The parser that pandas takes unless told reads one number in four as the float beside it, and the share NA as
+        # no symbol.
         frame = pd.read_csv(
-            source, dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")}, float_precision="round_trip"
+            source,
+            dtype={"symbol": "str", **dict.fromkeys(numbers, "float64")},
+            float_precision="round_trip",
+            keep_default_na=False,
+            na_values="",
         )
         for column in times:
             frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").astype("datetime64[ns, UTC]")
@@ -259,38 +262,3 @@ def check_vector(vector: OnlineVector, *, feature_registry_version: str, feature
             f"{vector.symbol}: must be served by registry version {feature_registry_version}, feature set "
             f"{feature_set[:12]}, which the model was trained on, was {vector.version}, {vector.fingerprint[:12]}"
         )
-
-
-def downloaded(url: str, dataset_id: str, *, api_key: str | None, folder: Path) -> Path:
-    """The dataset from a service's HTTP API, below ``folder``; a dataset that is already there is not fetched again.
-
-    Raises NotFound, InvalidRequest, StoreUnavailable, CorruptStore.
-    """
-    place = folder / dataset_id
-    if place.is_dir():
-        return place
-    address = f"{url.rstrip('/')}/dataset/{quote(dataset_id, safe='')}/download?split=all"
-    if not address.startswith(("http://", "https://")):
-        raise InvalidRequest(f"url: must begin with http:// or https://, was {url!r}")
-    request = urllib.request.Request(address, headers={} if api_key is None else {"X-API-Key": api_key})  # noqa: S310
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{dataset_id}-") as scratch:
-        archive = Path(scratch, "all.zip")
-        try:
-            with (
-                urllib.request.urlopen(request, timeout=DOWNLOAD_S) as response,  # noqa: S310  # its scheme was checked
-                archive.open("wb") as file,
-            ):
-                shutil.copyfileobj(response, file)
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(Path(scratch, "files"))
-        except urllib.error.HTTPError as error:
-            told = error.read().decode(errors="replace")
-            kind = NotFound if error.code == 404 else InvalidRequest if error.code < 500 else StoreUnavailable
-            raise kind(f"dataset {dataset_id}: must be downloaded from {url}, was {error.code} {told}") from error
-        except OSError as error:
-            raise StoreUnavailable(f"{url}: no response, {error}") from error
-        except zipfile.BadZipFile as error:
-            raise CorruptStore(f"dataset {dataset_id} from {url}: must be a zip, was {error}") from error
-        Path(scratch, "files").replace(place)
-    return place

@@ -43,13 +43,16 @@ class FeatureServing:
         *,
         now_s: Callable[[], float],
         away: tuple[type[Exception], ...] = (),
+        refused: tuple[type[Exception], ...] = (),
     ) -> None:
         """open_store: the store on the live registry, opened by the first request. now_s: never goes back.
 
-        away: errors by which the registry's driver says that its server does not answer.
+        away: errors by which the registry's driver says that its server does not answer. refused: that it cannot hold
+        a value.
         """
         self._open_store = open_store
         self._away = away
+        self._refused = refused
         self._now_s = now_s
         self._store: FeatureStore | None = None
         self._plans: dict[tuple[tuple[str, ...], str | None, bool], ServingPlan] = {}
@@ -184,6 +187,10 @@ class FeatureServing:
             raise _refusal(error) from error
         except self._away as error:
             raise StoreUnavailable(f"Feast's registry does not respond: {error}") from error
+        except self._refused as error:
+            raise InvalidRequest(
+                f"request: must be of values PostgreSQL can hold, {str(error).splitlines()[0]}"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:  # Feast's words for a request that does not fit
             raise InvalidRequest(f"request: must be one that Feast accepts, was {error}") from error
 

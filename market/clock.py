@@ -16,6 +16,7 @@ DAY_NS = 24 * HOUR_NS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(\d+)(s|m|h|d)")
+_BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})0*(\d*)(?=Z|[+-]|$)")
 _UNIT_NS = {"s": SECOND_NS, "m": MINUTE_NS, "h": HOUR_NS, "d": DAY_NS}
 
 
@@ -79,16 +80,28 @@ def to_datetime(time_ns: int) -> datetime:
 
 
 def parse_iso_ns(text: str) -> int:
-    """Nanoseconds of an ISO 8601 text; without an offset it means UTC.
+    """Nanoseconds of an ISO 8601 text, exactly; without an offset it means UTC.
 
-    Raises ValueError when the text is not a date and time.
+    Raises ValueError when the text is not a date and time, or finer than nanoseconds.
     """
-    return to_ns(datetime.fromisoformat(text))
+    time_ns = to_ns(datetime.fromisoformat(text))  # which drops what is below a microsecond
+    below = _BELOW_MICROSECONDS.search(text)
+    if below is None:
+        return time_ns
+    if below[2]:
+        raise ValueError(f"time: must be of whole nanoseconds, was {text!r}")
+    return time_ns + int(below[1].ljust(3, "0"))
 
 
 def format_iso(time_ns: int) -> str:
     """ISO 8601 with a Z, with microseconds only where there are any."""
     return to_datetime(time_ns).isoformat().replace("+00:00", "Z")
+
+
+def format_period(begin_ns: int | None, end_ns: int | None) -> str:
+    """``begin to end`` for a message; None is no bound."""
+    begin, end = ("any time" if each is None else format_iso(each) for each in (begin_ns, end_ns))
+    return f"{begin} to {end}"
 
 
 def utc_date(time_ns: int) -> str:

@@ -166,10 +166,12 @@ class _Columns:
 
 
 def _scaled(columns: Float64s) -> Float64s:
-    """Each less its mean and by its greatest deviation, along the first axis."""
+    """Each less its mean and by its greatest deviation, along the first axis; NaN of a constant."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         centred: Float64s = columns - columns.mean(axis=0)
-        centred /= np.abs(centred).max(axis=0)
+        least, most = centred.min(axis=0), centred.max(axis=0)
+        # A constant's mean may round to something else.
+        centred /= np.where(least < most, np.maximum(most, -least), np.nan)
     return centred
 
 

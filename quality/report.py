@@ -257,7 +257,7 @@ def _loading(manifest: Mapping[str, Any], targets: Mapping[str, str]) -> str:
     roles = manifest["column_roles"]
     others = [name for role, names in roles.items() if role not in {"features", "inputs"} for name in names]
     reads = (
-        f'read_csv("{path}.csv", float_precision="round_trip")'
+        f'read_csv("{path}.csv", float_precision="round_trip", keep_default_na=False, na_values="")'
         if manifest["request"]["output_format"] == "csv"
         else f'read_parquet("{path}.parquet")'
     )

@@ -32,9 +32,9 @@ def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
 def feature_serving(servers: Servers) -> FeatureServing:
     """Feast's side of the feature server; the first request opens the registry."""
     from feature_repo.serving import FeatureServing
-    from storage.database.schema import FEAST_AWAY
+    from storage.database.schema import FEAST_AWAY, FEAST_REFUSED
 
-    return FeatureServing(partial(feature_store, servers), now_s=time.monotonic, away=FEAST_AWAY)
+    return FeatureServing(partial(feature_store, servers), now_s=time.monotonic, away=FEAST_AWAY, refused=FEAST_REFUSED)
 
 
 def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:

@@ -17,6 +17,7 @@ from storage.places import place_of
 
 _SYMBOL = re.compile(r"[A-Z0-9]+")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def _split_list(value: object) -> object:
@@ -43,9 +44,15 @@ def _parsed_place(value: object) -> object:
 
 
 def _check_is_here(path: Path | None) -> Path | None:
-    if path is not None and "s3:" in path.parts[:1]:
+    if path is not None and _SCHEME.match(str(path)) is not None:
         raise ValueError("must be a folder of this machine")
     return path
+
+
+def _check_is_whole(place: object) -> object:
+    if isinstance(place, Path) and place.parts[:1] and place.parts[0].startswith("~"):
+        raise ValueError("must be a whole path, ~ is a shell's")  # it would be a folder of that name
+    return place
 
 
 def check_divides_hour(seconds: int) -> int:
@@ -86,5 +93,7 @@ RowGrid = Annotated[
 ]
 
 
-StoragePlace = Annotated[InstanceOf[Path] | InstanceOf[ObjectPath], BeforeValidator(_parsed_place)]
-Folder = Annotated[Path, AfterValidator(_check_is_here)]
+StoragePlace = Annotated[
+    InstanceOf[Path] | InstanceOf[ObjectPath], BeforeValidator(_parsed_place), AfterValidator(_check_is_whole)
+]
+Folder = Annotated[Path, AfterValidator(_check_is_here), AfterValidator(_check_is_whole)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from market.errors import InvalidRequest
 from storage.objects.path import PIECE_BYTES, SCHEME, ObjectPath, object_path
 
+_OTHER_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 Place: TypeAlias = Path | ObjectPath
 SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
 """What is below a place is of its kind."""
@@ -39,8 +41,15 @@ def file_pieces(path: Place) -> Iterator[bytes]:
 
 
 def place_of(address: str) -> Place:
-    """``s3://bucket/prefix`` in an object store, anything else a path. Raises InvalidRequest for another address."""
-    return object_path(address) if address.startswith(SCHEME) else Path(address)
+    """``s3://bucket/prefix`` in an object store, or a path. Raises InvalidRequest for another address.
+
+    One of another scheme, such as gs://bucket, would be a folder of that name on this disk.
+    """
+    if address.startswith(SCHEME):
+        return object_path(address)
+    if _OTHER_SCHEME.match(address) is not None:
+        raise InvalidRequest(f"address: must be a path or s3://bucket/prefix, was {address!r}")
+    return Path(address)
 
 
 def local(place: Place) -> Path:

@@ -91,8 +91,9 @@ def z_score(values: Any) -> Any:
     known = values[~np.isnan(values)]
     if len(known) < 2:
         return np.full(len(values), math.nan)
-    deviation = np.std(known, ddof=1)
-    return (values - np.mean(known)) / deviation if deviation > 0 else values * 0.0
+    if np.min(known) == np.max(known):  # whose mean may round to something else
+        return values * 0.0
+    return (values - np.mean(known)) / np.std(known, ddof=1)
 
 
 def neutralised(values: Any, groups: Any) -> Any:

@@ -115,7 +115,7 @@ def train(dataset: Dataset, *, model_id: str, features: Sequence[str] = (), targ
     if len(rows) < LEAST_ROWS:
         raise InvalidRequest(f"train: must have {LEAST_ROWS} rows with every feature known, was {len(rows)}")
     center, scale = rows.mean(axis=0), rows.std(axis=0)
-    scale[scale == 0.0] = 1.0
+    scale[rows.min(axis=0) == rows.max(axis=0)] = 1.0  # a constant's mean may round to something else
     scaled, intercept = (rows - center) / scale, float(wanted.mean())
     weights = np.linalg.solve(scaled.T @ scaled + RIDGE * np.eye(len(chosen)), scaled.T @ (wanted - intercept))
     metadata = Metadata(
@@ -140,7 +140,7 @@ def _measured(model: Model, dataset: Dataset, split: str) -> dict[str, float | i
     if not len(rows):
         return {"rows": 0, "rmse": None, "rmse_of_mean": None, "correlation": None}
     predicted = model.predict_rows(rows)
-    varies = len(rows) > 1 and predicted.std() > 0 and wanted.std() > 0
+    varies = predicted.min() < predicted.max() and wanted.min() < wanted.max()
     return {
         "rows": len(rows),
         "rmse": math.sqrt(float(np.mean((predicted - wanted) ** 2))),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from market.clock import MINUTE_NS, SECOND_NS, floor_to
+from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_period
 from market.errors import InvalidRequest, NotFound
 from market.events import ARRIVALS, CANDLE, KLINE, ORDERBOOK, TICKER, TRADE, Events
 from quality.arrivals import Arrivals
@@ -67,7 +67,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     Raises NotFound when nothing was ever held of the symbol, InvalidRequest for an empty period, CorruptStore.
     """
     if from_ns >= to_ns:
-        raise InvalidRequest(f"period: must begin before it ends, was {from_ns} to {to_ns} ns")
+        raise InvalidRequest(f"period: must begin before it ends, was {format_period(from_ns, to_ns)}")
     first_ns, last_ns = raw.period(symbol)
     instrument = raw.instrument(symbol)
     book = BookStream(limits=limits)

@@ -62,6 +62,8 @@ FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args":
 """How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
 FEAST_AWAY: Final[tuple[type[Exception], ...]] = (OperationalError,)
 """How Feast's SQL registry says that PostgreSQL does not answer."""
+FEAST_REFUSED: Final[tuple[type[Exception], ...]] = (DataError,)
+"""How it says that PostgreSQL cannot hold a value, such as a text with a NUL."""
 FEAST_LOCK: Final = 0x6665_6173_7472_6567
 """Key of the advisory lock under which Feast's registry changes."""
 APPLY_WAIT_MS: Final = 120_000

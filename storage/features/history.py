@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from market.clock import DAY_NS, floor_to, parse_iso_ns
+from market.clock import DAY_NS, floor_to, format_period, parse_iso_ns
 from market.errors import InvalidRequest
 from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.log import FeatureLog, no_rows
@@ -49,7 +49,7 @@ class History:
     def __post_init__(self) -> None:
         """Raises InvalidRequest for a period that ends before it begins, NotFound when the symbol has no row at all."""
         if self.from_ns >= self.to_ns:
-            raise InvalidRequest(f"period: must begin before it ends, was {self.from_ns} to {self.to_ns} ns")
+            raise InvalidRequest(f"period: must begin before it ends, was {format_period(self.from_ns, self.to_ns)}")
         folders = [self.log.of_symbol(group, self.symbol) for group in self.groups]
         if not any(folder.is_dir() for folder in folders):
             names = ", ".join(group.name for group in self.groups)

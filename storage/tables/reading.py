@@ -34,6 +34,11 @@ MOST_EXAMPLES: Final = 5
 _EVENT: Final = "event_ns"
 _KNOWN: Final = "known_ns"
 _ITEM: Final = "item"
+_BEGINS_WITH_A_YEAR: Final = r"\s*\d{4}"
+"""pandas takes "now" for a time too."""
+_NAMES_ITS_ZONE: Final = r"(?:Z|\d[T ]\d\d.*[+-]\d\d(?::?\d\d)?)$"
+_YEARS: Final = (1678, 2261)
+"""Those that nanoseconds in an int64 hold whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,7 @@ def _typed(mapping: TableMapping, file: Path) -> pd.DataFrame:
     for ours, value in mapping.defaults.items():
         frame[ours] = value
     for ours, theirs in mapping.columns.items():
-        numbers = pd.to_numeric(read[theirs], errors="coerce").astype(np.float64)
+        numbers = _numbers(read[theirs])
         texts = read[theirs][numbers.isna()].dropna().astype(str)
         is_wrong = np.isinf(numbers)
         is_wrong[texts.index] = (texts.str.strip() != "") & (texts.str.lower() != "nan")
@@ -165,10 +170,12 @@ def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
             with pq.ParquetFile(file) as parquet:
                 held = parquet.schema_arrow.names
                 missing = [name for name in inside if name not in held]
-                read = None if missing else parquet.read(columns=inside).to_pandas()
+                read = None if missing else _plain(parquet.read(columns=inside))
         else:
             # As texts: a cell of a wrong type must cost its row, not the column.
             texts = pd.read_csv(file, dtype=str, keep_default_na=False)
+            if not isinstance(texts.index, pd.RangeIndex):
+                raise ValueError(f"rows of more cells than the {len(texts.columns)} that its header names")
             held, missing = list(texts.columns), [name for name in inside if name not in texts.columns]
             read = None if missing else texts[inside]
     except (pa.ArrowException, OSError, ValueError, EOFError) as error:
@@ -176,6 +183,25 @@ def _read(mapping: TableMapping, file: Path) -> pd.DataFrame:
     if read is None:
         raise InvalidRequest(f"{file}: must have the columns {missing}, was {[*held, *told]}")
     return read.assign(**{name: text for name, text in told.items() if name in wanted})
+
+
+def _plain(table: pa.Table) -> pd.DataFrame:
+    """Columns alone, of values alone: what pandas wrote makes an index of some, and categories of absent keys."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(at, field.name, table.column(at).cast(field.type.value_type))
+    return table.to_pandas(ignore_metadata=True)
+
+
+def _numbers(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """float64, the nearest to what each cell says; NaN where it says no number, and of times."""
+    if cells.dtype.kind in "mM":
+        return pd.Series(np.nan, cells.index)
+    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
+    if cells.dtype == object:  # pandas reads some texts as the float beside the nearest one
+        is_number = numbers.notna()
+        numbers[is_number] = cells[is_number].astype(np.float64)
+    return numbers
 
 
 def _told_by_folders(file: Path) -> dict[str, str]:
@@ -202,13 +228,16 @@ def _times_ns(cells: pd.Series[Any], mapping: TableMapping) -> tuple[npt.NDArray
     if isinstance(different.dtype, pd.DatetimeTZDtype):
         times = different.dt.tz_convert("UTC")
     else:
-        is_aware = different.astype(str).str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
+        texts = different.astype(str)
+        different = different.where(texts.str.match(_BEGINS_WITH_A_YEAR))
+        is_aware = texts.str.contains(_NAMES_ITS_ZONE)
         aware = pd.to_datetime(different.where(is_aware), errors="coerce", utc=True, format="ISO8601")
         naive = pd.to_datetime(different.where(~is_aware), errors="coerce", format="ISO8601")
         local = naive.dt.tz_localize(
             mapping.time_zone, ambiguous=np.zeros(len(naive), np.bool_), nonexistent="shift_forward"
         )
         times = aware.fillna(local.dt.tz_convert("UTC"))
+    times = times.where(times.dt.year.between(*_YEARS))
     # The last is of the code -1, which is no cell.
     is_time = np.append(times.notna().to_numpy(), False)
     times_ns = times.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("ns").astype(np.int64).to_numpy()

@@ -124,6 +124,9 @@ def test_what_cannot_be_had_says_why(dataset: Dataset, tmp_path: Path) -> None:
         dataclasses.replace(dataset, log_folder=None).sequences(length=5, fold=0, symbol="BTCUSDT")
     with pytest.raises(InvalidRequest, match="must have rows of BTCUSDT with the features of the dataset, lacks"):
         dataclasses.replace(dataset, log_folder=tmp_path).sequences(length=5, fold=0, symbol="BTCUSDT")
+    at_times = dataset.manifest | {"request": dataset.manifest["request"] | {"sample_kind": "at_time"}}
+    with pytest.raises(InvalidRequest, match="must be of a dataset of on_row samples, was of at_time"):
+        dataclasses.replace(dataset, manifest=at_times).sequences(length=5, fold=0, symbol="BTCUSDT")
 
 
 def test_pytorch_iterates_over_them(dataset: Dataset) -> None:

@@ -78,6 +78,7 @@ def test_each_role_is_probed_and_given_time_to_stop_and_ingest_keeps_its_name() 
         assert container["args"][:3] == ["run", "--roles", role]
         assert pod["terminationGracePeriodSeconds"] > STOP_DEADLINE_S
         assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["enableServiceLinks"] is False  # they set names of settings to addresses of Services
         ports = {port["name"] for port in container["ports"]}
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["httpGet"]["port"] in ports

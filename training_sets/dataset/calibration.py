@@ -20,7 +20,9 @@ def calibration_of_values(actual: Float64s, predicted: Float64s) -> dict[str, An
     """
     centred = predicted - predicted.mean()
     spread = float((centred * centred).sum())
-    slope = float((centred * (actual - actual.mean())).sum()) / spread if spread > 0.0 else None
+    # A constant's mean may round to something else; what differs by next to nothing has squares that round to 0.
+    has_line = predicted.min() < predicted.max() and spread > 0.0
+    slope = float((centred * (actual - actual.mean())).sum()) / spread if has_line else None
     order = np.argsort(predicted, kind="stable")
     tenths = [each for each in np.array_split(order, BINS) if len(each)]
     return {

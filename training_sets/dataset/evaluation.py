@@ -24,6 +24,8 @@ Measured = float | None | list[list[int]] | dict[str, float | None]
 
 _LEAST_PROBABILITY: Final = 1e-15
 _SUM_TOLERANCE: Final = 1e-6
+_GREATEST: Final = 1e100
+"""Sums of squares of greater predictions are infinite, which no JSON holds."""
 
 
 def evaluate(
@@ -79,6 +81,8 @@ def _check(target: Target, actual: Float64s, predicted: Float64s) -> None:
         raise InvalidRequest(f"predictions of {target.name}: must be of a split with rows, was an empty one")
     if not np.isfinite(predicted).all():
         raise InvalidRequest(f"predictions of {target.name}: must be finite numbers, was NaN or infinite")
+    if (greatest := float(np.abs(predicted).max())) > _GREATEST:
+        raise InvalidRequest(f"predictions of {target.name}: must be {_GREATEST:g} or less in size, was {greatest:g}")
     if predicted.ndim == 2:
         if (predicted < 0).any() or (np.abs(predicted.sum(axis=1) - 1.0) > _SUM_TOLERANCE).any():
             raise InvalidRequest(f"predictions of {target.name}: probabilities must sum to 1, was a row that does not")
@@ -105,6 +109,8 @@ def _mae(actual: Float64s, predicted: Float64s) -> float:
 
 def _r2(actual: Float64s, predicted: Float64s) -> float | None:
     """1 - residual / total sum of squares; None when the target is constant."""
+    if actual.min() == actual.max():
+        return None
     share = _quotient(float(np.sum((actual - predicted) ** 2)), float(np.sum((actual - actual.mean()) ** 2)))
     return None if share is None else 1.0 - share
 

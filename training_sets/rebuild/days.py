@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from market.clock import DAY_NS, SECOND_NS, floor_to, utc_date
+from market.clock import DAY_NS, SECOND_NS, floor_to, format_period, utc_date
 from market.errors import InvalidRequest
 from storage.raw.manifest import RawPart
 from training_sets.engines.engine import Engine
@@ -45,8 +45,8 @@ class DayRange:
         end_ns = last_row_ns if self.to_ns is None else min(self.to_ns, last_row_ns)
         if end_ns < begin_ns:
             raise InvalidRequest(
-                f"rebuild of {self.rebuild.symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
-                f"was {self.from_ns} to {self.to_ns}"
+                f"rebuild of {self.rebuild.symbol}: must reach into the raw data, {format_period(first_ns, last_ns)}, "
+                f"was {format_period(self.from_ns, self.to_ns)}"
             )
         return begin_ns, end_ns
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from market.clock import MILLISECOND_NS, format_iso, format_period
 from market.errors import InvalidRequest
 from market.events import CONTROL, ORDERBOOK, Events
 from storage.raw.events import read_events
@@ -45,8 +46,8 @@ def moment_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: int) -> Moment:
     first_ns, last_ns = raw.period(symbol)
     if row_ns % ORDER_NS != 0 or not first_ns < row_ns <= last_ns + ORDER_NS:
         raise InvalidRequest(
-            f"moment of {symbol}: must be a multiple of {ORDER_NS} ns in the raw data from {first_ns} to {last_ns}, "
-            f"was {row_ns}"
+            f"moment of {symbol}: must be a multiple of {ORDER_NS // MILLISECOND_NS} ms in the raw data, "
+            f"{format_period(first_ns, last_ns)}, was {format_iso(row_ns)}"
         )
     engine, pieces = begin_engine(raw, symbol, kernel, row_ns, row_ns, grid_ns=ORDER_NS)
     for events, _ in pieces:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to
+from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_period
 from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
@@ -65,8 +65,8 @@ def stream_rows(
     begin_ns = first_ns if from_ns is None else from_ns
     if end_ns <= first_ns or begin_ns > min(end_ns, floor_to(last_ns, SECOND_NS)):
         raise InvalidRequest(
-            f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
-            f"was {begin_ns} to {end_ns}"
+            f"rebuild of {symbol}: must reach into the raw data, {format_period(first_ns, last_ns)}, "
+            f"was {format_period(begin_ns, end_ns)}"
         )
     engine, events = begin_engine(raw, symbol, kernel, begin_ns, end_ns, grid_ns=SECOND_NS)
     skipped = (0, begin_ns + -begin_ns % SECOND_NS), *without
@@ -88,8 +88,8 @@ def rebuild_rows_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: npt.NDArr
     begin_ns, end_ns = int(row_ns[0]), int(row_ns[-1])
     if begin_ns <= first_ns or begin_ns > last_ns:
         raise InvalidRequest(
-            f"rebuild of {symbol}: must reach into the raw data from {first_ns} to {last_ns}, "
-            f"was {begin_ns} to {end_ns}"
+            f"rebuild of {symbol}: must reach into the raw data, {format_period(first_ns, last_ns)}, "
+            f"was {format_period(begin_ns, end_ns)}"
         )
     if (off_grid := row_ns[row_ns % ORDER_NS != 0]).size > 0:
         raise InvalidRequest(f"rebuild of {symbol}: must be at multiples of {ORDER_NS} ns, was {off_grid[0]}")

@@ -152,6 +152,22 @@ def test_the_cache_is_counted_thrown_away_and_warmed_by_a_job(
         aside.rename(log)
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"date_range": "monday/friday"}, "date_range: must be <first date>/<last date>, was 'monday/friday'"),
+        ({"date_range": "2026-01-05"}, "date_range: must be <first date>/<last date>, was '2026-01-05'"),
+        ({"date_range": "2026-01-06/2026-01-05"}, "date_range: must not end before it begins"),
+        ({"symbol": "BTCUSDT", "pattern": "ETH*"}, "symbol, pattern: must be one of the two, was 'BTCUSDT' and 'ETH*'"),
+        ({"symbol": "BTCUSDT", "all": "true"}, "was all=true and symbol, pattern or date_range"),
+    ],
+)
+def test_days_to_discard_are_named_in_one_way(client: TestClient, query: dict[str, str], told: str) -> None:
+    answer = client.post("/cache/invalidate", params=query)
+    assert (answer.status_code, answer.json()["error"]) == (422, "MalformedRequest")
+    assert told in answer.json()["message"]
+
+
 def test_an_unknown_dataset_is_not_found(client: TestClient) -> None:
     for path in ("/dataset/nope", "/dataset/nope/download"):
         assert client.get(path).status_code == 404

@@ -65,14 +65,18 @@ def test_an_unknown_symbol_is_not_found(client: TestClient) -> None:
         ),
         ("/dataset/list?state=ready", "query.state: must be one of limit, status, symbol, was given"),
         ("/features/list?words=vwap", "query.words: must be left out, this route has no parameters, was given"),
+        ("/features/latest?symbol=BTCUSDT&symbol=ETHUSDT", "query.symbol: must be given once, was 2 times"),
     ],
 )
-def test_an_unknown_query_parameter_is_refused_with_the_known_ones(
-    client: TestClient, asked_for: str, told: str
-) -> None:
+def test_an_unknown_or_repeated_query_parameter_is_refused(client: TestClient, asked_for: str, told: str) -> None:
     answer = client.get(asked_for)
     assert (answer.status_code, answer.json()["error"]) == (422, "MalformedRequest")
     assert answer.json()["message"] == told
+
+
+def test_a_text_that_postgresql_cannot_hold_names_no_view_of_feasts(client: TestClient) -> None:
+    answer = client.post("/write-to-online-store", json={"feature_view_name": "\0", "df": {"symbol": ["BTCUSDT"]}})
+    assert (answer.status_code, "must be of values PostgreSQL can hold" in answer.json()) == (400, True)
 
 
 def test_feasts_own_routes_take_what_its_clients_send(client: TestClient) -> None:

@@ -18,6 +18,7 @@ from market.clock import (
     ceil_to,
     floor_to,
     format_iso,
+    format_period,
     parse_duration_ns,
     parse_iso_ns,
     to_datetime,
@@ -74,6 +75,10 @@ def test_iso_text_has_microseconds_only_where_there_are_any() -> None:
     assert format_iso(1_733_011_200 * SECOND_NS + 1_500) == "2024-12-01T00:00:00.000001Z"
 
 
+def test_a_period_is_told_in_iso_times() -> None:
+    assert format_period(0, None) == "1970-01-01T00:00:00Z to any time"
+
+
 def test_the_utc_day_ends_just_before_midnight() -> None:
     assert utc_date(1_733_011_200 * SECOND_NS) == "2024-12-01"
     assert utc_date(1_733_011_200 * SECOND_NS - 1) == "2024-11-30"
@@ -93,3 +98,11 @@ def test_a_manual_clock_says_what_it_was_told() -> None:
 
 def test_the_system_clock_counts_nanoseconds_since_1970() -> None:
     assert SystemClock().now_ns() > 1_700_000_000 * SECOND_NS
+
+
+def test_a_time_is_read_to_the_nanosecond_and_no_finer() -> None:
+    second = parse_iso_ns("2026-01-05T12:00:00")
+    assert parse_iso_ns("2026-01-05T12:00:00.0000005Z") == second + 500
+    assert parse_iso_ns("2026-01-05T13:00:00.123456789000+01:00") == second + 123_456_789
+    with pytest.raises(ValueError, match="must be of whole nanoseconds, was"):
+        parse_iso_ns("2026-01-05T12:00:00.1234567891")

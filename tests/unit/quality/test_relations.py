@@ -83,7 +83,9 @@ def test_mutual_information_sees_what_a_correlation_does_not_and_nothing_in_nois
     assert unlike.mutual_information == pytest.approx(0.0, abs=0.01)
 
 
-@pytest.mark.parametrize("column", [np.ones(ROWS), np.full(ROWS, np.nan), np.where(np.arange(ROWS) < 5, 1.0, np.nan)])
+@pytest.mark.parametrize(
+    "column", [np.ones(ROWS), np.full(ROWS, 0.0001), np.full(ROWS, np.nan), np.where(np.arange(ROWS) < 5, 1.0, np.nan)]
+)
 def test_a_constant_and_too_few_rows_have_no_coefficient(column: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     [found] = relations(column[:, None], noise(1), ONE_SYMBOL, overlap=1.0)
     assert (found.ic, found.rank_ic, found.ic_interval) == (None, None, None)
@@ -96,6 +98,7 @@ def test_autocorrelation_is_of_rows_of_one_symbol() -> None:
     assert autocorrelation(walk, ONE_SYMBOL, 4) == pytest.approx(0.0, abs=0.06)
     assert autocorrelation(walk, np.arange(ROWS) % 2, 1) == pytest.approx(0.5, abs=0.06)
     assert autocorrelation(walk, ONE_SYMBOL, ROWS) is None
+    assert autocorrelation(np.full(50, 0.0001), np.zeros(50, np.int64), 1) is None
 
 
 def test_features_that_repeat_each_other_are_one_cluster() -> None:

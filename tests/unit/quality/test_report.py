@@ -181,7 +181,7 @@ def test_the_page_tells_every_section_and_finding() -> None:
         "Continuity",
         "Target",
         "regression, horizon 60 s",
-        'read_csv("train.csv", float_precision="round_trip")',
+        'read_csv("train.csv", float_precision="round_trip", keep_default_na=False, na_values="")',
         "sample_interval\n60 s",
         "Missing values over time",
         "Correlation",

@@ -268,3 +268,11 @@ def test_stores_may_be_in_an_object_store_and_tapes_and_attempts_at_datasets_sta
 def test_an_object_store_for_what_cannot_be_in_one_is_refused(name: str, rule: str) -> None:
     with pytest.raises(InvalidSettings, match=f"{name}: {rule}, was 's3://bucket/x\\?y'"):
         load_settings({name: "s3://bucket/x?y"}, env_file=None)
+
+
+@pytest.mark.parametrize("value", ["gs://bucket/raw", "S3://bucket/raw", "s3:/bucket", "~/raw"])
+@pytest.mark.parametrize("name", ["RAW_DATA_STORAGE_PATH", "FEATURE_SERVICE_ARCHIVE_PATH", "FEATURE_SERVICE_DATA_PATH"])
+def test_an_address_that_is_not_known_is_no_folder_of_that_name(name: str, value: str) -> None:
+    rule = "must be a (path or s3://bucket/prefix|folder of this machine|whole path, ~ is a shell's)"
+    with pytest.raises(InvalidSettings, match=f"{name}: {rule}, was '{value}'"):
+        load_settings({name: value}, env_file=None)

@@ -33,6 +33,12 @@ def test_another_address_is_refused(address: str) -> None:
         place_of(address)
 
 
+@pytest.mark.parametrize("address", ["gs://bucket/x", "S3://bucket/x", "s3:/bucket/x", "file:///x"])
+def test_an_address_of_another_scheme_is_no_folder_of_that_name(address: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"address: must be a path or s3://bucket/prefix, was '{address}'"):
+        place_of(address)
+
+
 def test_an_object_is_no_file_of_this_machine(tmp_path: Path) -> None:
     place = place_of("s3://bucket/some/prefix")
     with pytest.raises(TypeError, match="s3://bucket/some/prefix: must be a file of this machine, was an object"):

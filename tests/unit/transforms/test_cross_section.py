@@ -38,6 +38,10 @@ def test_ranks_and_scores_are_those_of_scipy(values: npt.NDArray[np.float64]) ->
         np.testing.assert_array_equal(z_score(values)[is_known], 0.0)
 
 
+def test_equal_values_whose_mean_rounds_have_no_distance_from_it() -> None:
+    np.testing.assert_array_equal(z_score(np.full(7, 0.1)), np.zeros(7))
+
+
 def test_what_is_neutralised_has_no_mean_in_any_group() -> None:
     found = neutralised(np.array([1.0, 3.0, 5.0, 7.0, math.nan]), np.array([1.0, 1.0, 2.0, math.nan, 1.0]))
     np.testing.assert_array_equal(found, [-1.0, 1.0, 0.0, math.nan, math.nan])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -173,3 +175,59 @@ def test_folders_say_columns_of_the_files_in_them(tmp_path: Path, path: str) -> 
     table = read_table(declared(tmp_path, MAPPING.replace('"*.csv"', path)))
     count = {"bars/year=*/ticker=*/*.csv": 1}.get(path, 2)
     assert {key: len(rows.event_ns) for key, rows in table.rows.items()} == {"A": 2 * count, "BRK/B": count}
+
+
+def test_a_number_is_the_nearest_to_its_text_as_in_parquet(tmp_path: Path) -> None:
+    """Pandas' own parser reads one text in seven of 17 digits as the float beside it."""
+    random = Random(7)
+    closes = [random.random() * 1000 for _ in range(2000)]
+    lines = [f"A,2026-01-05,2026-01-05T17:{at // 60:02d}:{at % 60:02d},{close!r}" for at, close in enumerate(closes)]
+    assert read(tmp_path, *lines).rows["A"].columns["close"].tolist() == closes
+
+
+def test_times_of_a_zone_told_by_hours_are_read_as_postgresql_writes_them(tmp_path: Path) -> None:
+    rows = read(
+        tmp_path, "A,2026-01-05 00:00:00-05,2026-01-05 21:15:00+00,1", "A,2026-01-06,2026-01-06T17:00:00+01:00,2"
+    ).rows["A"]
+    assert rows.event_ns.tolist() == [parse_iso_ns("2026-01-05T05:00"), parse_iso_ns("2026-01-06T05:00")]
+    assert rows.known_ns.tolist() == [parse_iso_ns("2026-01-05T21:15"), parse_iso_ns("2026-01-06T16:00")]
+
+
+def test_the_present_moment_is_no_time_of_a_row(tmp_path: Path) -> None:
+    table = read(tmp_path, "A,2026-01-05,now,1", "A,2026-01-05,today,1", "A,2026-01-05,2026-01-05T17:00,1")
+    assert table.report.refused == {"published must be a time": 2}
+    assert len(table.rows["A"].event_ns) == 1
+
+
+def test_rows_of_more_cells_than_columns_are_not_read_as_of_other_columns(tmp_path: Path) -> None:
+    with pytest.raises(CorruptStore, match="rows of more cells than the 4 that its header names"):
+        read(tmp_path, "A,2026-01-05,2026-01-05T17:00,1,500", "B,2026-01-05,2026-01-05T17:00,2,500")
+
+
+def in_parquet(folder: Path, frame: pd.DataFrame) -> Table:
+    frame.to_parquet(folder / "bars.parquet")
+    return read_table(declared(folder, MAPPING.replace("*.csv", "bars.parquet")))
+
+
+def test_what_pandas_wrote_as_index_or_categories_is_read_as_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "ticker": pd.Categorical(["A", "B"], categories=["A", "B", "delisted"]),
+            "published": ["2026-01-05T17:00", "2026-01-06T17:00"],
+            "Close": [1.0, 2.0],
+        },
+        index=pd.DatetimeIndex(["2026-01-05", "2026-01-06"], name="date"),
+    )
+    rows = in_parquet(tmp_path, frame).rows
+    assert {key: of.event_ns.tolist() for key, of in rows.items()} == {
+        "A": [parse_iso_ns("2026-01-05T05:00")],
+        "B": [parse_iso_ns("2026-01-06T05:00")],
+    }
+
+
+def test_a_time_is_no_number_and_one_that_nanoseconds_do_not_hold_is_no_time(tmp_path: Path) -> None:
+    day, far = np.datetime64("2026-01-05", "us"), np.datetime64("9999-12-31", "us")
+    frame = pd.DataFrame({"ticker": "A", "date": [day, day, day], "published": [day, far, day]})
+    table = in_parquet(tmp_path, frame.assign(Close=[day, day, np.datetime64("NaT", "us")]))
+    assert table.report.refused == {"Close must be a number": 1, "published must be a time": 1}
+    assert np.isnan(table.rows["A"].columns["close"]).tolist() == [True]

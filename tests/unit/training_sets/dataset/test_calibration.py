@@ -19,10 +19,12 @@ def test_a_prediction_that_is_twice_too_bold_has_half_a_slope() -> None:
     assert all(each["predicted"] == pytest.approx(2.0 * each["happened"] + 3.0) for each in found["bins"])
 
 
-def test_a_constant_has_no_line() -> None:
-    found = calibration_of_values(np.array([1.0, 2.0]), np.array([0.5, 0.5]))
+@pytest.mark.parametrize("constant", [0.5, 0.0001])
+def test_a_constant_has_no_line(constant: float) -> None:
+    """The mean of seven times 0.0001 is another number."""
+    found = calibration_of_values(np.arange(7.0), np.full(7, constant))
     assert (found["slope"], found["intercept"]) == (None, None)
-    assert sum(each["rows"] for each in found["bins"]) == 2
+    assert sum(each["rows"] for each in found["bins"]) == 7
 
 
 def test_probabilities_that_come_true_have_no_error_and_certain_wrong_ones_have_all() -> None:

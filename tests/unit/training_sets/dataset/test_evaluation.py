@@ -92,6 +92,7 @@ def test_a_verdict_on_trades_is_wrong_or_right() -> None:
 
 
 def test_what_the_rows_cannot_give_is_none() -> None:
+    assert evaluate(VALUE, np.full(7, 0.0001), np.arange(7.0), ["r2"]) == {"r2": None}  # its mean rounds
     constant = evaluate(VALUE, np.ones(3), np.ones(3))
     for name in ("r2", "correlation", "rank_correlation", "sharpe_ratio", "sortino_ratio", "profit_factor"):
         assert constant[name] is None
@@ -122,6 +123,7 @@ def test_correlations_are_those_of_pandas(pairs: list[tuple[int, int]]) -> None:
         (VALUE, np.zeros(5), r"must be of shape \(4,\), a row each in the order of the split, was \(5,\)"),
         (VALUE, np.zeros((4, 3)), r"must be of shape \(4,\)"),
         (VALUE, np.array([1.0, 2.0, 3.0, np.nan]), "must be finite numbers"),
+        (VALUE, np.array([1.0, 2.0, 3.0, -1e308]), r"must be 1e\+100 or less in size, was 1e\+308"),
         (SIDE, np.array([0.0, 1.0, 2.0, 0.0]), r"must be of -1 \(down\), 0 \(flat\), 1 \(up\), was another number"),
         (SIDE, np.full((4, 3), 0.4), "probabilities must sum to 1"),
         (SIDE, np.zeros((4, 2)), r"must be of shape \(4,\) or \(4, 3\)"),
