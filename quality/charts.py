@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from typing import Final
 
@@ -23,6 +24,7 @@ FAINT: Final = "#9ca3af"
 BAR: Final = "#2563eb"
 SPLIT_COLOURS: Final = {"train": "#2563eb", "validation": "#d97706", "test": "#059669"}
 _LEVELS: Final = 20
+_UNKNOWN: Final = _LEVELS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,16 @@ def heat_map(names: Sequence[str], values: Float64s, *, cell: int = 9, diverging
     """
     left, width = 210, 220 + values.shape[1] * cell
     parts = []
+    levels = _levels(values, diverging=diverging)
     for row, name in enumerate(names):
         y = row * cell
         parts.append(_text(left - 4, y + cell - 1, name, INK, anchor="end", size=cell - 1))
         at = 0
         # Neighbours of one colour are one rectangle: the map of a hundred columns stays small.
-        for colour, run in itertools.groupby(_colour(value, diverging=diverging) for value in values[row].tolist()):
+        for level, run in itertools.groupby(levels[row]):
             length = len(list(run))
-            if colour != "#ffffff":
-                parts.append(_rect(left + at * cell, y, length * cell, cell, colour))
+            if level:
+                parts.append(_rect(left + at * cell, y, length * cell, cell, _colour(level)))
             at += length
     bottom = len(names) * cell
     parts.append(
@@ -144,11 +147,21 @@ def _ends(low: float, high: float) -> tuple[str, str]:
     return (first, last) if first != last or low == high else (repr(low), repr(high))
 
 
-def _colour(value: float, *, diverging: bool) -> str:
-    if np.isnan(value):
+def _levels(values: Float64s, *, diverging: bool) -> list[list[int]]:
+    """Of each value, in _LEVELS steps of 0 to 1: below 0 for one that is red, _UNKNOWN for NaN."""
+    levels = np.rint(np.minimum(np.abs(values), 1.0) * _LEVELS)
+    if diverging:
+        levels = np.where(values < 0, -levels, levels)
+    found: list[list[int]] = np.where(np.isnan(values), _UNKNOWN, levels).astype(np.int64).tolist()
+    return found
+
+
+@cache
+def _colour(level: int) -> str:
+    if level == _UNKNOWN:
         return "#e5e7eb"
-    share = round(min(abs(value), 1.0) * _LEVELS) / _LEVELS
-    strong = (220, 38, 38) if diverging and value < 0 else (37, 99, 235)
+    share = abs(level) / _LEVELS
+    strong = (220, 38, 38) if level < 0 else (37, 99, 235)
     return "#" + "".join(f"{round(255 + (channel - 255) * share):02x}" for channel in strong)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -149,6 +149,11 @@ class FeatureLogWriter:
         self._full.discard(key)
 
 
+@lru_cache(maxsize=1 << 12)  # a dataset of months asks for the folder of each of its dates several times
+def _of_symbol(root: Place, group: FeatureGroup, symbol: str) -> Place:
+    return group_folder(root, group) / f"symbol={checked_symbol(symbol)}"
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureLog:
     """The feature log of one folder, of this machine or in an object store, opened."""
@@ -173,7 +178,7 @@ class FeatureLog:
 
     def of_symbol(self, group: FeatureGroup, symbol: str) -> Place:
         """The folder of a group's rows of one symbol. Raises InvalidRequest when the symbol cannot name a folder."""
-        return group_folder(self.folder, group) / f"symbol={checked_symbol(symbol)}"
+        return _of_symbol(self.folder, group, symbol)
 
     def of_date(self, group: FeatureGroup, symbol: str, date: str) -> Place:
         """The folder of one UTC date of them. Raises as ``of_symbol``."""
