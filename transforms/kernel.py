@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from transforms.state import new_state
 from transforms.steps import begin
 
 _PACKAGES: Final = ("market", "transforms")
+_LOADING: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,15 @@ def _load(name: str, path: Path, source: str) -> ModuleType:
         unfinished = path.with_name(f".{name}.{os.getpid()}")
         unfinished.write_text(source)
         unfinished.replace(path)
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    # One thread: for another, a module that is being executed would be there without its functions.
+    with _LOADING:
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return sys.modules[name]
 
 
 @contextmanager

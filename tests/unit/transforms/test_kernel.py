@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import queue
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from transforms import kernel
 from transforms.catalogue import feature_set
 from transforms.kernel import compile_kernel
 
@@ -25,6 +29,42 @@ kernel = compile_kernel(feature_set("1", {NAMES}), Path(sys.argv[1]))
 kernel.warm_up()
 print(sum(sum(each.stats.cache_misses.values()) for each in (kernel.run, kernel.begin)))
 """
+
+
+class NotedLock:
+    """A lock that tells who comes to it."""
+
+    def __init__(self) -> None:
+        self.arrivals: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.arrivals.put(None)
+        self._lock.acquire()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._lock.release()
+
+
+def test_a_thread_never_gets_a_module_that_another_is_executing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, may_end = NotedLock(), threading.Event()
+    monkeypatch.setattr(kernel, "_LOADING", lock)
+    monkeypatch.setattr(sys, "may_end", may_end, raising=False)
+    name = "module_of_two_threads"
+    monkeypatch.setitem(sys.modules, name, None)
+    del sys.modules[name]
+
+    def load() -> Any:  # noqa: ANN401  # whatever a module has
+        return kernel._load(name, tmp_path / f"{name}.py", "import sys\nsys.may_end.wait(30)\nrun = 7\n").run
+
+    with ThreadPoolExecutor(2) as pool:
+        loads = [pool.submit(load), pool.submit(load)]
+        for _ in loads:
+            lock.arrivals.get(timeout=30)
+        may_end.set()
+        assert [each.result() for each in loads] == [7, 7]
 
 
 @pytest.mark.soak
