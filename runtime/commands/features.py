@@ -168,11 +168,12 @@ def latest(
         print_document(document, as_json=True)
         return
     known, missing = document["features"], document["missing"]
+    groups = ", ".join(f"{group} {status}" for group, status in document["groups"].items())
     print_table(
         ("feature", "value"),
         [(name, f"{known[name]:.10g}" if name in known else f"unknown: {missing[name]}") for name in found.columns],
         title=f"{symbol} at {document['timestamp']}, {document['age_ms']} ms old, "
-        f"registry {document['feature_registry_version']}",
+        f"registry {document['feature_registry_version']}\n{groups}",
     )
 
 
@@ -192,7 +193,7 @@ def history(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a symbol's rows of a period to a file, a day at a time: symbol, timestamp, available, features.
+    """Write a symbol's rows of a period to a file, a day at a time: symbol, timestamp, available, features, statuses.
 
     Example: feature-service features history BTCUSDT --start 2026-01-05 --end 2026-01-06 --to day.parquet
     """
