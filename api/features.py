@@ -140,8 +140,8 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
             texts.extend(map(format_iso, batch[name].to_numpy(zero_copy_only=False).view("int64").tolist()))
         for name, column in columns.items():
             column += [None if value != value else value for value in batch[name].to_pylist()]  # noqa: PLR0124  # NaN
-        for group, told in statuses.items():
-            told += batch[status_column(group)].to_pylist()
+        for group, statuses_of in statuses.items():
+            statuses_of.extend(batch[status_column(group)].to_pylist())
     document = {
         "symbol": symbol,
         "feature_registry_version": version,

@@ -113,7 +113,7 @@ class History:
 
 
 def status_column(group: str) -> str:
-    """The column of a group's status: no feature can have its name, which is that of the view and, after a colon, it."""
+    """The column of a group's status, as ``position:status``: no feature has a colon in its name."""
     return f"{group}:status"
 
 
