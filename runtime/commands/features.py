@@ -168,13 +168,13 @@ def latest(
         print_document(document, as_json=True)
         return
     known, missing = document["features"], document["missing"]
-    groups = ", ".join(f"{group} {status}" for group, status in document["groups"].items())
     print_table(
         ("feature", "value"),
         [(name, f"{known[name]:.10g}" if name in known else f"unknown: {missing[name]}") for name in found.columns],
         title=f"{symbol} at {document['timestamp']}, {document['age_ms']} ms old, "
-        f"registry {document['feature_registry_version']}\n{groups}",
+        f"registry {document['feature_registry_version']}",
     )
+    print_table(("view", "status"), list(document["groups"].items()))
 
 
 @app.command("history")

@@ -163,7 +163,9 @@ def test_the_form_asks_for_the_threshold_that_it_shows(page: Page) -> None:
     expect(page.get_by_label("Threshold or barrier, as a return")).to_have_value("0.001")
     with page.expect_request("**/dataset/build") as sent:
         page.get_by_role("button", name="Build", exact=True).click()
-    assert sent.value.post_data_json["target_config"] == {
+    request = sent.value.post_data_json
+    assert request is not None
+    assert request["target_config"] == {
         "type": "classification",
         "horizon": "5s",
         "threshold": 0.001,

@@ -28,7 +28,7 @@ class Built:
 
     @property
     def feature_columns(self) -> list[str]:
-        return list(self.features)
+        return [str(name) for name in self.features]
 
     def load(self, _split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         return self.features, pd.DataFrame({"target": np.linspace(-1.0, 1.0, len(self.features))})
