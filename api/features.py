@@ -14,7 +14,7 @@ from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import MILLISECOND_NS, SECOND_NS, format_iso
 from market.errors import InvalidRequest, NotFound
-from storage.features.history import NO_ROW, History, groups_with
+from storage.features.history import History, groups_with, status_column
 from storage.features.log import FeatureLog
 from storage.features.shadow_log import shadow_log_folder
 from storage.online.memory import newest_vectors
@@ -135,13 +135,13 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     available: list[str] = []
     columns: dict[str, list[float | None]] = {name: [] for name in asked.columns}
     statuses: dict[str, list[str | None]] = {group.name: [] for group in asked.groups}
-    for batch, told in asked.batches_with_statuses():
+    for batch in asked.batches():
         for texts, name in ((times, "timestamp"), (available, "available")):
             texts.extend(map(format_iso, batch[name].to_numpy(zero_copy_only=False).view("int64").tolist()))
         for name, column in columns.items():
             column += [None if value != value else value for value in batch[name].to_pylist()]  # noqa: PLR0124  # NaN
-        for names_of, column_of in zip(statuses.values(), told.T.tolist(), strict=True):
-            names_of += [None if status == NO_ROW else STATUS_NAMES[status] for status in column_of]
+        for group, statuses_of in statuses.items():
+            statuses_of.extend(batch[status_column(group)].to_pylist())
     document = {
         "symbol": symbol,
         "feature_registry_version": version,

@@ -21,7 +21,7 @@ from training_sets.rebuild.moment import messages_behind, moment_at
 from training_sets.rebuild.raw_history import RawHistory
 from transforms.book_levels import Levels
 from transforms.state import ORDER_NS
-from transforms.status import REASON_NAMES, STATUS_NAMES
+from transforms.status import REASON_NAMES
 
 MOST_MESSAGES: Final = 1000
 """Most messages of one response; ``count`` is their total number."""
@@ -62,13 +62,12 @@ def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
         columns=chosen.columns,
         values=rows.values[0].tolist(),
         missing={name: REASON_NAMES[why] for name, why in zip(chosen.columns, rows.reasons[0].tolist(), strict=True)},
+        statuses=dict(zip((group.name for group in chosen.groups), rows.status[0].tolist(), strict=True)),
         version=version,
         fingerprint=chosen.fingerprint,
         now_ns=services.clock.now_ns(),
         trace_id=request.state.trace_id,
     )
-    statuses = zip((group.name for group in chosen.groups), rows.status[0].tolist(), strict=True)
-    document["groups"] = {name: STATUS_NAMES[status] for name, status in statuses}
     document["book"] = None
     if found.bids is not None and found.asks is not None:
         document["book"] = {

@@ -16,12 +16,16 @@ from training_sets.request.targets import Target
 
 
 class FeatureVector(BaseModel):
-    """One row of one symbol; a feature is in ``features`` or, with its reason, in ``missing``."""
+    """One row of one symbol; a feature is in ``features`` or, with its reason, in ``missing``.
+
+    ``groups``: status by group. A position of 0 under NO_DATA is not known.
+    """
 
     timestamp: str
     symbol: str
     features: dict[str, float]
     missing: dict[str, str]
+    groups: dict[str, str]
     feature_registry_version: str
     feature_set: str
     age_ms: int
@@ -141,9 +145,8 @@ class MessagesBehind(BaseModel):
 
 
 class PastMoment(FeatureVector):
-    """A row of the past. groups: status by group. book: null while it was not known."""
+    """A row of the past. book: null while it was not known."""
 
-    groups: dict[str, str]
     book: BookLevels | None
     depends_on: MessagesBehind | None
 

@@ -29,6 +29,7 @@ def feature_vector(vector: OnlineVector, *, now_ns: int, trace_id: str, features
         columns=columns,
         values=values,
         missing=vector.missing,
+        statuses=vector.statuses,
         version=vector.version,
         fingerprint=vector.fingerprint,
         now_ns=now_ns,

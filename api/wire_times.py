@@ -12,6 +12,7 @@ from market.errors import InvalidRequest
 _EARLIEST_NS: Final = 0
 _LATEST_NS: Final = 4_102_444_800 * SECOND_NS
 """The year 2100: sums of later times with a horizon would come near the end of int64."""
+_A_TIME: Final = "must be an ISO 8601 time, as 2026-01-05T12:05:00Z"
 _LONGEST_S: Final = 366 * 86_400
 MOST_DAYS: Final = 31
 """Of the period that a report on messages may be of."""
@@ -32,8 +33,11 @@ def _duration_ns(value: object) -> int:
 
 def _moment_ns(value: object) -> int:
     if not isinstance(value, str):
-        raise ValueError("must be an ISO 8601 time")  # noqa: TRY004  # pydantic reports ValueError alone
-    time_ns = parse_iso_ns(value)
+        raise ValueError(_A_TIME)  # noqa: TRY004  # pydantic reports ValueError alone
+    try:
+        time_ns = parse_iso_ns(value)
+    except ValueError as error:
+        raise ValueError(_A_TIME) from error
     if not _EARLIEST_NS <= time_ns <= _LATEST_NS:
         raise ValueError(f"must be from {format_iso(_EARLIEST_NS)} to {format_iso(_LATEST_NS)}")
     return time_ns

@@ -25,7 +25,9 @@ class FeatureHistory:
     """Rows of one symbol in order of time; the log is read again each time they are requested.
 
     Columns: symbol, timestamp (the row time), available (when the row was readable as a whole), then the features in
-    the requested order. NaN is unknown. Reading raises CorruptStore.
+    the requested order, then the status of each of their views, as in ``position:status``: a category of texts such
+    as OK and NO_DATA, null where the view has no row. NaN is unknown; a position's 0 under NO_DATA is too. Reading
+    raises CorruptStore.
     """
 
     history: History

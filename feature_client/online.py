@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from market.clock import format_iso
 from market.errors import InvalidRequest
 from storage.online.vector import OnlineVector
+from transforms.status import STATUS_NAMES
 
 FeatureStatus: TypeAlias = Literal["PRESENT", "STALE", "MISSING", "UNKNOWN_ENTITY"]
 
@@ -25,13 +26,15 @@ class OnlineFeature(NamedTuple):  # a frozen dataclass takes three times as long
     """One feature of one entity row.
 
     value: None unless the status is PRESENT or STALE; a float64, or any type in a third-party view. reason: why it
-    is MISSING, from the row. age: since the row time; None for an unknown entity.
+    is MISSING, from the row. age: since the row time; None for an unknown entity. group_status: of the view in that
+    row, which tells a position of 0 from one that is not known (NO_DATA); None in a view that is not streamed.
     """
 
     value: Any
     status: FeatureStatus
     reason: str | None
     age: timedelta | None
+    group_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +94,18 @@ def features_of(
         }
     age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
     held = dict(zip(vector.columns, vector.values.tolist(), strict=True))
+    told = {group: STATUS_NAMES[status] for group, status in vector.statuses.items()}
     answer = {}
     for view, name in references:
-        if view not in vector.statuses or name not in held:
+        if view not in told or name not in held:
             raise InvalidRequest(
                 f"{view}:{name}: must be a feature of the online rows, which are of registry version {vector.version}"
             )
         value = held[name]
         if isnan(value):
-            feature = OnlineFeature(None, "MISSING", vector.missing[name], age)
+            feature = OnlineFeature(None, "MISSING", vector.missing[name], age, told[view])
         else:
-            feature = OnlineFeature(value, "STALE" if age > fresh_for[view] else "PRESENT", None, age)
+            feature = OnlineFeature(value, "STALE" if age > fresh_for[view] else "PRESENT", None, age, told[view])
         answer[f"{view}:{name}"] = feature
     return answer
 

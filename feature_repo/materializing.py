@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection
-from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +31,7 @@ def materialize_unpushed(
 
     from feature_repo.freshness import time_to_live
 
+    silence_feast()
     pushed: list[str] = []
     waiting: list[str] = []
     due: list[str] = []
@@ -45,12 +44,10 @@ def materialize_unpushed(
     for at, name in enumerate(due):
         before_each(at / len(due))
         try:
-            # Feast prints what it does, in colours and wherever that goes.
-            with redirect_stdout(io.StringIO()):
-                if name in lost:
-                    store.materialize(end - time_to_live(name), end, feature_views=[name])
-                else:
-                    store.materialize_incremental(end_date=end, feature_views=[name])
+            if name in lost:
+                store.materialize(end - time_to_live(name), end, feature_views=[name])
+            else:
+                store.materialize_incremental(end_date=end, feature_views=[name])
         except StoreUnavailable:
             raise
         # What somebody's source or definition may be wrong with.
@@ -62,6 +59,20 @@ def materialize_unpushed(
         "pushed": sorted(pushed),
         "problems": list(problems.values()),
     }
+
+
+def silence_feast() -> None:
+    """Feast prints what it materializes, in colours, on the standard output of a service: in this process no more.
+
+    To redirect the output meanwhile would take it from every other thread too.
+    """
+    import feast.feature_store
+
+    vars(feast.feature_store)["print"] = _print_nothing
+
+
+def _print_nothing(*_words: object, **_options: object) -> None:
+    """In place of ``print``."""
 
 
 def materialized_until(store: FeatureStore) -> dict[str, datetime]:

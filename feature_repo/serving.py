@@ -160,7 +160,10 @@ class FeatureServing:
 
         views: None is every view that is not ours. Raises as ``push``.
         """
+        from feature_repo.materializing import silence_feast
+
         store = self._opened()
+        silence_feast()
         with self._feast_errors():
             if views is None:
                 held = [view for view in store.list_feature_views() if view.online and OURS_TAG not in view.tags]

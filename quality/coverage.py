@@ -24,7 +24,7 @@ import numpy as np
 
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import CONFIRMED, CONTROL, FIRST, KLINE, ORDERBOOK, START, TICKER, TRADE, Events
-from quality.book_stream import BookStream
+from quality.book_holes import BookHoles
 from quality.market_streams import MarketStreams
 from quality.time_ranges import Bools, Int64s, Range, joined, minute_marks, of_minutes, without
 from quality.trade_numbers import TradeNumbers
@@ -88,7 +88,7 @@ class CoverageTally:
 
     def __init__(self, begin_ns: int, end_ns: int) -> None:
         self._begin_ns, self._end_ns = begin_ns, end_ns
-        self._book = BookStream()
+        self._book = BookHoles()
         # Prices are not judged here: any scale will do.
         self._market = MarketStreams(price_scale=1.0, quantity_scale=1.0)
         self._numbers = TradeNumbers()

@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 
 from market.clock import SECOND_NS
-from quality.book_stream import BookStream
+from quality.book_holes import BookHoles
 from transforms.rows import FeatureRows
 from transforms.status import GAP
 
 _READS_BOOK: Final = "orderbook"
 
 
-def crossed_spans(rows: FeatureRows | None, book: BookStream) -> list[tuple[int, int]] | None:
+def crossed_spans(rows: FeatureRows | None, book: BookHoles) -> list[tuple[int, int]] | None:
     """From the last row before to the last one of each time in which a crossed or locked book was not served.
 
     A book whose best bid is at or above its best ask is broken from then until the next snapshot, as one that lost a

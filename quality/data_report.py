@@ -11,7 +11,7 @@ import numpy as np
 from market.clock import MINUTE_NS, SECOND_NS, format_iso
 from market.events import KLINE, ORDERBOOK, TICKER, TRADE
 from quality.arrivals import Arrivals
-from quality.book_stream import BookStream, Hole
+from quality.book_holes import BookHoles, Hole
 from quality.clock_offset import ClockOffset
 from quality.courses import offset_course, unknown_course
 from quality.crossed_book import crossed_spans
@@ -40,7 +40,7 @@ class Observed:
     from_ns: int
     to_ns: int
     held_ns: tuple[int, int] | None
-    book: BookStream
+    book: BookHoles
     market: MarketStreams
     arrivals: Arrivals
     rows: FeatureRows | None

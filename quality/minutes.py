@@ -13,7 +13,7 @@ from typing import Any, Literal
 from market.clock import MINUTE_NS, SECOND_NS
 from market.events import KIND_NAMES, ORDERBOOK, TRADE, Events
 from quality.arrivals import Arrivals
-from quality.book_stream import BookStream, Hole
+from quality.book_holes import BookHoles, Hole
 from quality.limits import QualityLimits, is_odd
 from quality.market_streams import MarketStreams
 
@@ -98,7 +98,7 @@ def judge_minute(
 ) -> MinuteQuality:
     """Judge the events of the minute from ``begin_ns`` on, in tape order. scales: of prices and of quantities."""
     last_ns = before.last_ns.get(ORDERBOOK)
-    book = BookStream(last_id=before.update_id, last_ns=last_ns, broken_by=before.broken_by, limits=limits)
+    book = BookHoles(last_id=before.update_id, last_ns=last_ns, broken_by=before.broken_by, limits=limits)
     market = MarketStreams(price_scale=scales[0], quantity_scale=scales[1], last_ns=before.last_ns, limits=limits)
     book.add(events)
     book.offset.finish()
@@ -138,7 +138,7 @@ def judge_minute(
     )
 
 
-def _carried(book: BookStream, market: MarketStreams, before: Carried) -> Carried:
+def _carried(book: BookHoles, market: MarketStreams, before: Carried) -> Carried:
     last_ns = {kind: pauses.last_ns for kind, pauses in market.pauses.items()}
     last_ns[ORDERBOOK] = book.received_ns
     return Carried(
@@ -158,7 +158,7 @@ def _missing_candle(market: MarketStreams, begin_ns: int, before: Carried) -> bo
     return max([before.candle_ns, *market.candles]) < begin_ns - MINUTE_NS
 
 
-def _holes(book: BookStream, before: Carried, quick_repair_ns: int) -> list[QualityEvent]:
+def _holes(book: BookHoles, before: Carried, quick_repair_ns: int) -> list[QualityEvent]:
     """Holes up to the snapshot that repaired them; those before one snapshot are one event."""
     leading: list[Hole] = []
     for hole in [*([] if before.broken_by is None else [before.broken_by]), *book.holes]:
@@ -182,7 +182,7 @@ def _holes(book: BookStream, before: Carried, quick_repair_ns: int) -> list[Qual
     ]
 
 
-def _interruptions(book: BookStream) -> list[QualityEvent]:
+def _interruptions(book: BookHoles) -> list[QualityEvent]:
     told = "ingest may have missed messages"
     return [
         QualityEvent(stream="all", what="interruption", severity="info", begin_ns=begin_ns, end_ns=end_ns, detail=told)
@@ -191,7 +191,7 @@ def _interruptions(book: BookStream) -> list[QualityEvent]:
 
 
 def _silences(
-    book: BookStream, market: MarketStreams, after: Carried, end_ns: int, silences_ns: Mapping[int, int]
+    book: BookHoles, market: MarketStreams, after: Carried, end_ns: int, silences_ns: Mapping[int, int]
 ) -> list[QualityEvent]:
     # An interruption ends the silence that the minute before told of.
     cut = [

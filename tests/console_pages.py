@@ -1,14 +1,20 @@
-"""What tests do on the console's pages: log in, go back in time, follow a symbol, look for grave findings."""
+"""What tests do on the console's pages: log in, go back in time, follow a symbol, build, look for grave findings."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from market.clock import SECOND_NS, format_iso
+from tests.conftest import missing
 from tests.running_service import Running
 
 KEY = "console-key"
@@ -28,6 +34,22 @@ ADDRESSES = (
     "registry?before=1.0.0&after=2.0.0",
 )
 """What stands after ``/console#``: every page, some of them with something chosen."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium as the system has it: nothing is downloaded."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None and os.getuid() == 0:
+        missing("chromium")
+    elif executable is None:
+        pytest.skip("no chromium, and who is not root cannot install it")
+    expect.set_options(timeout=DEADLINE_MS)
+    with sync_playwright() as playwright:
+        # Root has no sandbox; it shows nothing but our own page.
+        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 def log_in(page: Page) -> None:
@@ -93,6 +115,49 @@ def follow_a_symbol(page: Page, client: httpx.Client) -> None:
     for name, reason in now["missing"].items():
         cell = page.locator("tr").filter(has=page.get_by_role("link", name=name, exact=True)).locator("td").nth(1)
         expect(cell).to_contain_text(re.compile(rf"{reason}|\d"))
+
+
+def build_and_compare(page: Page, running: Running) -> None:
+    """A dataset by the form: refused until it can be, then built, verified before and after a change, compared."""
+    first = running.build()
+    begin, end = (format_iso(running.start_ns + seconds * SECOND_NS) for seconds in (10, 150))
+    page.goto("/console#datasets/new")
+    expect(page.get_by_role("status").filter(has_text="Held of BTCUSDT")).to_be_visible()
+    page.get_by_label("From, UTC").fill(end)
+    page.get_by_label("To, UTC").fill(begin)
+    expect(page.get_by_role("alert").filter(has_text="must be after from")).to_be_visible()
+    page.get_by_label("From, UTC").fill(begin)
+    page.get_by_label("To, UTC").fill(end)
+    page.get_by_label("Horizon, as 30s, 5m").fill("5s")
+    page.get_by_label("Embargo, as 1m").fill("2s")
+    page.get_by_label("Horizon, as 30s, 5m").fill("60s")  # 70 % of 140 s are more than that, 15 % are less
+    expect(page.get_by_role("alert").filter(has_text="Validation: nothing is left of it after purge")).to_be_visible()
+    expect(page.get_by_role("button", name="Build", exact=True)).to_be_disabled()
+    page.get_by_label("Horizon, as 30s, 5m").fill("5s")
+    line = page.get_by_role("img", name="Splits on the time line")
+    for kind, count in (("train", 1), ("validation", 1), ("test", 1), ("purge", 2), ("embargo", 2)):
+        expect(line.locator(f"rect.{kind}")).to_have_count(count)
+    assert "horizon=5s" in page.url
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status").filter(has_text="files are as they were built")).to_be_visible()
+    second = page.url.rpartition("/")[2]
+    with running.client() as client:
+        built = client.get(f"/dataset/{second}").json()
+        assert (built["embargo_seconds"], built["targets"][0]["horizon_seconds"]) == (2, 5)
+        assert client.get(f"/dataset/{second}/verification").json()["is_intact"] is True
+        files = [path for path in (running.folder / "datasets" / second).iterdir() if path.suffix == ".parquet"]
+        files[0].write_bytes(files[0].read_bytes() + b"x")
+        changed = client.get(f"/dataset/{second}/verification").json()
+    assert (changed["is_intact"], changed["files"][files[0].name]) == (False, "changed")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status").filter(has_text=f"{files[0].name}: changed")).to_be_visible()
+    page.goto("/console#datasets")
+    for dataset_id in (first, second):
+        page.get_by_label(f"Compare {dataset_id}").check()
+    page.get_by_role("button", name="Compare the two chosen").click()
+    expect(page.get_by_role("region", name="Different")).to_contain_text("embargo_seconds")
+    expect(page.get_by_role("region", name="The same")).to_contain_text("sample_interval_seconds")
 
 
 def grave_findings(page: Page) -> list[str]:

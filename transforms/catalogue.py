@@ -173,6 +173,14 @@ def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
     return value_horizon_ns(FEATURES[column])
 
 
+def column_reach_ns(chosen: FeatureSet, column: str) -> int:
+    """How far back the messages lie whose numbers a column is made of: of trades its window, not the group's."""
+    for normalised in chosen.normalisations:
+        if normalised.name == column:
+            return FEATURES[normalised.feature].horizon_ns + normalised.window_ns
+    return FEATURES[column].horizon_ns
+
+
 def value_horizon_ns(declared: Feature) -> int:
     """How far back a value can see: as declared, and for trades as the group, where one shows that they arrive."""
     return group_horizon_ns(declared.group) if declared.source is Source.TRADES else declared.horizon_ns

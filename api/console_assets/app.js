@@ -11,9 +11,9 @@ import * as coverage from "./coverage.js";
 import * as quality from "./quality.js";
 import * as backfill from "./backfill.js";
 
-const PAGES = { live: ["Live", live], features: ["Features", features], datasets: ["Datasets", datasets], upkeep: ["Upkeep", upkeep],
-  past: ["Time machine", past], registry: ["Registry", registry], coverage: ["Coverage", coverage],
-  quality: ["Quality", quality], backfill: ["Backfill", backfill] };
+const PAGES = { live: ["Live", live], features: ["Features", features], past: ["Time machine", past], datasets: ["Datasets", datasets],
+  registry: ["Registry", registry], coverage: ["Coverage", coverage], quality: ["Quality", quality], backfill: ["Backfill", backfill],
+  upkeep: ["Upkeep", upkeep] };
 const SILENT_MS = 5000, PROBE_MS = 2500;
 
 const main = document.getElementById("main");
@@ -92,8 +92,9 @@ async function show() {
     const stopPage = await page.show(shown, context);
     if (mine === turn) stop = stopPage ?? (() => {}); else stopPage?.();
   } catch (error) {
-    if (mine === turn && session !== null) main.replaceChildren(h("p", { class: "note", role: "alert" }, told(error)));
-    else if (mine === turn) main.replaceChildren(h("p", { class: "note", role: "alert" }, told(error), " ", h("button", { onclick: show }, "Try again")));
+    const heading = h("h1", {}, [PAGES[at.name][0], ...at.rest].join(" · "));
+    if (mine === turn && session !== null) main.replaceChildren(heading, h("p", { class: "note", role: "alert" }, told(error)));
+    else if (mine === turn) main.replaceChildren(heading, h("p", { class: "note", role: "alert" }, told(error), " ", h("button", { onclick: show }, "Try again")));
   }
 }
 

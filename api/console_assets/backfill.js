@@ -1,13 +1,13 @@
 // Backfill: the jobs that fetch history with their progress, and starting one where the key may write.
 
-import { badge, clock, h, number, setText, table, told } from "./dom.js";
+import { badge, clock, field, h, number, setText, table, told } from "./dom.js";
 
 export async function show(root, { api, note, rest, query, session, isShown }) {
-  const symbol = h("input", { required: true, "aria-label": "Symbol", placeholder: "BTCUSDT", value: rest[0] ?? "" });
-  const from = h("input", { required: true, "aria-label": "First day", placeholder: "2026-01-05", size: 12, value: query.get("from") ?? "" });
-  const to = h("input", { required: true, "aria-label": "Last day, included", placeholder: "2026-01-06", size: 12, value: query.get("to") ?? "" });
+  const symbol = h("input", { required: true, placeholder: "BTCUSDT", size: 12, value: rest[0] ?? "" });
+  const from = h("input", { required: true, placeholder: "2026-01-05", size: 12, value: query.get("from") ?? "" });
+  const to = h("input", { required: true, placeholder: "2026-01-06", size: 12, value: query.get("to") ?? "" });
   const said = h("p", { role: "status" }), wrong = h("p", { class: "error", role: "alert" }), jobs = h("div", { class: "live" });
-  const form = h("form", { class: "bar" }, symbol, from, to, h("button", { class: "primary", type: "submit" }, "Fetch these days"));
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), field("First day, UTC", from), field("Last day, included", to), h("button", { class: "primary", type: "submit" }, "Fetch these days"));
   root.append(h("h1", {}, "Backfill"), h("p", { class: "muted" }, "History from the exchange, a UTC day at a time. Complete days are not fetched again."),
     ...(session.can_write ? [form] : [h("p", { class: "note" }, "This key is read-only: it cannot start a job.")]), said, wrong, jobs);
 

@@ -1,7 +1,7 @@
 // A dataset to be: what there is of a symbol, the splits on the time line with purge and embargo, and what is asked of them.
 
 import { s } from "./chart.js";
-import { clock, duration, h, number, setText, told } from "./dom.js";
+import { clock, duration, h, setText, told } from "./dom.js";
 
 const WIDE = 960, SPLITS = ["train", "validation", "test"];
 const TARGETS = { regression: "return ahead", classification: "up, down or neither", risk_adjusted: "return by its risk", triple_barrier: "first barrier met" };
@@ -18,7 +18,7 @@ export async function show(root, { api, note, query, session }) {
     validation: input({ type: "number", min: 1, max: 98, value: query.get("validation") ?? 15 }),
     target: select(Object.entries(TARGETS), query.get("target") ?? "regression"),
     horizon: input({ required: true, value: query.get("horizon") ?? "30s" }),
-    threshold: input({ value: query.get("threshold") ?? "", placeholder: "0.001" }),
+    threshold: input({ required: true, value: query.get("threshold") || "0.001" }),
     interval: select(["1s", "3s", "15s", "1m"].map((each) => [each, each]), query.get("interval") ?? "1s"),
     embargo: input({ required: true, value: query.get("embargo") ?? "0s" }),
     purge: select([["yes", "yes"], ["no", "no: labels of one split reach into the next"]], query.get("purge") ?? "yes"),
@@ -29,7 +29,7 @@ export async function show(root, { api, note, query, session }) {
     threshold: "Threshold or barrier, as a return", interval: "A row every", embargo: "Embargo, as 1m", purge: "Purge", missing: "Where a value is not known", version: "Registry version" };
   const held = h("p", { class: "muted", role: "status" }, "Looking at what is held …"), line = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const field = (name) => h("label", {}, NAMES[name], given[name]);
-  const button = h("button", { class: "primary", type: "submit" }, "Build");
+  const button = h("button", { class: "primary", type: "submit", disabled: true }, "Build");
   const form = h("form", {}, h("div", { class: "fields" }, Object.keys(given).map(field)), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
     line, ...(session.can_write ? [h("div", { class: "bar" }, button)] : [h("p", { class: "note" }, "This key may read alone: it cannot start a build.")]), wrong);
   root.append(h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · new"), held, form);
@@ -48,12 +48,12 @@ export async function show(root, { api, note, query, session }) {
   }
 
   function draw() {
-    const asked = wanted(given), problem = problemOf(asked);
+    given.threshold.parentElement.hidden = !["classification", "triple_barrier"].includes(given.target.value);
+    const asked = wanted(given), mistake = problemOf(asked), problem = mistake ?? emptyOf(asked);
     note("datasets", ["new"], Object.entries(given).map(([name, element]) => [name, element.value]));
     setText(wrong, problem ?? "");
     button.disabled = problem !== null;
-    given.threshold.parentElement.hidden = !["classification", "triple_barrier"].includes(given.target.value);
-    line.replaceChildren(...(problem ? [] : timeline(asked, coverage)));
+    line.replaceChildren(...(mistake ? [] : timeline(asked, coverage)));
   }
 
   form.addEventListener("input", (event) => { if (event.target !== given.symbol) draw(); });
@@ -81,16 +81,28 @@ function wanted(given) {
   const fromMs = utc(given.from.value), toMs = utc(given.to.value), shares = [Number(given.train.value), Number(given.validation.value)];
   const at = (share) => Math.round((fromMs + ((toMs - fromMs) * share) / 100) / 1000) * 1000;
   const edges = [fromMs, at(shares[0]), at(shares[0] + shares[1]), toMs];
-  return { fromMs, toMs, shares, edges, horizonS: seconds(given.horizon.value), embargoS: seconds(given.embargo.value), isPurged: given.purge.value === "yes" };
+  return { fromMs, toMs, shares, edges, horizonS: seconds(given.horizon.value), embargoS: seconds(given.embargo.value), isPurged: given.purge.value === "yes", threshold: given.threshold.parentElement?.hidden ? 1 : Number(given.threshold.value) };
 }
 
-function problemOf({ fromMs, toMs, shares, horizonS, embargoS }) {
+// What purge takes from the end of each split but the last, and embargo from the begin of each but the first.
+function leftMs({ edges, horizonS, embargoS, isPurged }, at) {
+  return edges[at + 1] - edges[at] - (isPurged && at < 2 ? horizonS * 1000 : 0) - (at > 0 ? embargoS * 1000 : 0);
+}
+
+function problemOf(asked) {
+  const { fromMs, toMs, shares, horizonS, embargoS, threshold } = asked;
   if (Number.isNaN(fromMs) || Number.isNaN(toMs)) return "From and to: must be times as 2026-01-05T12:00.";
   if (fromMs >= toMs) return "To: must be after from.";
   if (shares[0] + shares[1] > 99 || Math.min(...shares) < 1) return "Train and validation: must leave at least 1 % to test.";
   if (!(horizonS > 0)) return "Horizon: must be as 30s, 5m or 1h.";
   if (!(embargoS >= 0)) return "Embargo: must be as 0s, 30s or 5m.";
+  if (!(threshold > 0)) return "Threshold: must be a return above 0, as 0.001.";
   return null;
+}
+
+function emptyOf(asked) {
+  const emptied = SPLITS.find((_, at) => leftMs(asked, at) <= 0);
+  return emptied === undefined ? null : `${emptied[0].toUpperCase()}${emptied.slice(1)}: nothing is left of it after purge and embargo; take a longer period, a shorter horizon or embargo, or another share.`;
 }
 
 function request({ edges, isPurged }, given) {
@@ -113,7 +125,8 @@ const heldSpans = (coverage) => {
 };
 
 // Above what is held, below the splits; between two of them what purge and embargo take away.
-function timeline({ fromMs, toMs, edges, horizonS, embargoS, isPurged }, coverage) {
+function timeline(asked, coverage) {
+  const { fromMs, toMs, edges, horizonS, embargoS, isPurged } = asked;
   const x = (ms) => Math.min(Math.max(((ms - fromMs) / (toMs - fromMs)) * WIDE, 0), WIDE);
   const block = (kind, from, to, y, height) => s("rect", { class: kind, x: x(from), y, width: Math.max(x(to) - x(from), 1), height });
   const spans = coverage ? heldSpans(coverage).filter(([from, to]) => to > fromMs && from < toMs) : [];
@@ -121,8 +134,8 @@ function timeline({ fromMs, toMs, edges, horizonS, embargoS, isPurged }, coverag
   const svg = s("svg", { class: "timeline", viewBox: `0 0 ${WIDE} 74`, preserveAspectRatio: "none", role: "img", "aria-label": "Splits on the time line" },
     spans.map(([from, to]) => block("held", from, to, 4, 12)), SPLITS.map((name, at) => block(name, edges[at], edges[at + 1], 26, 40)), cuts);
   const key = (kind, text) => h("span", {}, h("span", { class: `key ${kind}` }), ` ${text}`);
-  const rows = (at) => number(Math.max(0, Math.floor((edges[at + 1] - edges[at]) / 1000)));
+  const left = (at) => duration(Math.max(0, leftMs(asked, at)) / 1000);
   return [h("figure", { class: "panel" }, svg, h("div", { class: "ends muted" }, edges.map((edge) => h("span", {}, clock(iso(edge))))),
-    h("div", { class: "legend" }, key("held", spans.length ? "held" : "nothing of this period is held"), SPLITS.map((name, at) => key(name, `${name}, ${rows(at)} s`)),
+    h("div", { class: "legend" }, key("held", spans.length ? "held" : "nothing of this period is held"), SPLITS.map((name, at) => key(name, `${name}, ${left(at)} used`)),
       isPurged ? key("purge", `purged: labels look ${duration(horizonS)} ahead`) : null, embargoS ? key("embargo", `embargo ${duration(embargoS)}`) : null))];
 }

@@ -1,9 +1,12 @@
 // Charts as SVG: lines over time with gaps shaded, bars, a map of what is not known, a matrix of correlations.
 
-import { clock, h, number } from "./dom.js";
+import { clock, h, number, short } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 960, HIGH = 220, EDGE = 6;
+const SECOND_MS = 1000, MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000;
+const STEPS_MS = [1, 2, 5, 10, 15, 30].map((each) => each * SECOND_MS).concat([1, 2, 5, 10, 15, 30].map((each) => each * MINUTE_MS), [1, 2, 3, 6, 12].map((each) => each * HOUR_MS), [1, 2, 7, 14, 28].map((each) => each * DAY_MS));
+const MOST_TICKS = 6;
 
 export function s(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -15,16 +18,22 @@ export function s(tag, attributes = {}, ...children) {
 const title = (text) => { const element = s("title"); element.textContent = text; return element; };
 
 // series: [{ name, unit, times: [ms], mean: [value or null], low, high }], each on a scale of its own. gapMs: from when on
-// the time between two known values is a gap, which is shaded where the first series has one.
-export function lines({ label, series, fromMs, toMs, gapMs }) {
+// the time between two known values is a gap, which is shaded where the first series has one. unread: [ms, ms] of which
+// nobody has read yet whether anything is known: it stays blank.
+export function lines({ label, series, fromMs, toMs, gapMs, unread = null }) {
   const x = (ms) => ((ms - fromMs) / (toMs - fromMs)) * WIDE;
   const read = h("p", { class: "muted readout" });
   const svg = s("svg", { class: "chart", viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": label });
-  for (const [from, to] of gaps(series[0], fromMs, toMs, gapMs))
+  const ticks = ticksOf(fromMs, toMs);
+  for (const ms of ticks.times) svg.append(s("line", { class: "grid", x1: x(ms), x2: x(ms), y1: 0, y2: HIGH }));
+  for (const y of [EDGE, HIGH / 2, HIGH - EDGE]) svg.append(s("line", { class: "grid", x1: 0, x2: WIDE, y1: y, y2: y }));
+  for (const [from, to] of gaps(series[0], fromMs, toMs, gapMs).filter(([from, to]) => !unread || to <= unread[0] || from >= unread[1]))
     svg.append(s("rect", { class: "gap", x: x(from), y: 0, width: Math.max(x(to) - x(from), 1), height: HIGH }, title(`not known ${clock(new Date(from).toISOString())} to ${clock(new Date(to).toISOString())}`)));
-  const legend = h("div", { class: "legend" });
+  const legend = h("div", { class: "legend" }), plot = h("div", { class: "plot" }, svg);
   series.forEach((each, at) => {
     const scale = scaleOf(each);
+    // Two scales have room, one at each side; of more the legend tells the ends.
+    if (scale && at < 2) plot.append(h("div", { class: `scale s${at}`, "aria-hidden": "true" }, [scale.high, (scale.low + scale.high) / 2, scale.low].map((value) => h("span", {}, short(value)))));
     if (scale) svg.append(...drawn(each, at, scale, x, gapMs));
     legend.append(h("span", {}, h("span", { class: `key s${at}` }), ` ${each.name} `, h("span", { class: "muted" }, scale ? `${number(scale.low)} to ${number(scale.high)} ${each.unit ?? ""}` : "nothing known")));
   });
@@ -34,8 +43,24 @@ export function lines({ label, series, fromMs, toMs, gapMs }) {
     const values = series.map((each) => `${each.name} ${number(each.mean[nearest(each.times, ms)] ?? null)}`);
     read.textContent = `${clock(new Date(ms).toISOString())} UTC: ${values.join(", ")}`;
   });
-  const ends = h("div", { class: "ends muted" }, h("span", {}, clock(new Date(fromMs).toISOString())), h("span", {}, `${clock(new Date(toMs).toISOString())} UTC`));
-  return h("figure", { class: "panel" }, legend, svg, ends, read);
+  const period = `${clock(new Date(fromMs).toISOString())} to ${clock(new Date(toMs).toISOString())} UTC`;
+  read.textContent = period;
+  svg.addEventListener("pointerleave", () => { read.textContent = period; });
+  const axis = h("div", { class: "axis muted", "aria-hidden": "true" }, ticks.times.map((ms) => {
+    const at = (100 * x(ms)) / WIDE, label = h("span", { class: at < 4 ? "first" : at > 96 ? "last" : "" }, ticks.label(ms));
+    label.style.left = `${at}%`;
+    return label;
+  }));
+  return h("figure", { class: "panel" }, legend, plot, axis, read);
+}
+
+// Round times within a period, and how each is written.
+function ticksOf(fromMs, toMs) {
+  const stepMs = STEPS_MS.find((each) => (toMs - fromMs) / each <= MOST_TICKS) ?? STEPS_MS[STEPS_MS.length - 1];
+  const times = [];
+  for (let ms = Math.ceil(fromMs / stepMs) * stepMs; ms <= toMs; ms += stepMs) times.push(ms);
+  const iso = (ms) => new Date(ms).toISOString();
+  return { times, label: (ms) => (stepMs >= DAY_MS ? iso(ms).slice(5, 10) : stepMs < MINUTE_MS ? iso(ms).slice(11, 19) : iso(ms).slice(11, 16)) };
 }
 
 function scaleOf(each) {

@@ -1,15 +1,15 @@
 // The coverage calendar: what of each stream and day of a symbol is held, and each hole with how it is known.
 
-import { clock, duration, h, number, setText, table, told } from "./dom.js";
+import { clock, duration, field, h, number, setText, table, told } from "./dom.js";
 
 export async function show(root, { api, note, rest, query }) {
   const { symbols } = await api("/features/overview");
-  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
-  const from = h("input", { "aria-label": "From, UTC", placeholder: "from, or the last 31 days", size: 24, value: query.get("from") ?? "" });
-  const to = h("input", { "aria-label": "To, UTC", placeholder: "to", size: 24, value: query.get("to") ?? "" });
+  const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const from = h("input", { placeholder: "31 days ago", size: 16, value: query.get("from") ?? "" });
+  const to = h("input", { placeholder: "now", size: 16, value: query.get("to") ?? "" });
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
-    from, to, h("button", { class: "primary", type: "submit" }, "Show"));
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    field("From, UTC", from), field("To, UTC", to), h("button", { class: "primary", type: "submit" }, "Show"));
   root.append(h("h1", {}, "Coverage calendar"),
     h("p", { class: "muted" }, "What is stored of each stream and UTC day, live or backfilled, and exactly what is missing."), form, wrong, answer);
 
@@ -43,7 +43,7 @@ function parts(found) {
   const holes = streams.flatMap(([name, stream]) => stream.missing.map((hole) => [name, clock(hole.from), clock(hole.to), hole.evidence, number(hole.messages), unknown(hole, stream)]));
   return [h("p", {}, `${found.symbol}, ${clock(found.from)} to ${clock(found.to)}. A frame marks a day that is mostly backfilled.`),
     ...streams.flatMap(([name, stream]) => [h("h2", {}, name), h("div", { class: "calendar", role: "group", "aria-label": `Days of ${name}` }, stream.days.map((each) => day(each, stream.unit))),
-      h("p", { class: "muted" }, `${number(stream.held)} of ${number(stream.expected)} ${stream.unit}, certified by ${stream.certified_by}; ${stream.not_proven.length} ranges not proven`)]),
+      h("p", { class: "muted" }, `${number(stream.held)} of ${number(stream.expected)} ${stream.unit}, certified by ${stream.certified_by}; ${stream.not_proven.length ? `ranges not proven: ${number(stream.not_proven.length)}` : "every range is proven"}`)]),
     h("h2", {}, "Holes"), table("Holes", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["known by", ""], ["messages", "number"], ["makes unknown", "formula"]], holes, "Nothing is missing."),
     h("h2", {}, "Held"), table("Held ranges", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["source", ""]],
       streams.flatMap(([name, stream]) => stream.held_ranges.map((each) => [name, clock(each.from), clock(each.to), each.source])), "Nothing is stored.")];

@@ -20,6 +20,9 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+// A control with its name above it, and how what it takes is written.
+export const field = (label, control) => h("label", { class: "field" }, label, control);
+
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -32,6 +35,11 @@ export function number(value) {
   if (size >= 1e-4 && size < 1e9) return value.toLocaleString("en-US", { maximumSignificantDigits: 8 });
   return value.toExponential(4);
 }
+
+// So many digits of it, for tables that compare; whole where it stands alone.
+export const short = (value, digits = 6) => number(value === null || value === undefined ? null : Number(value.toPrecision(digits)));
+
+export const share = (rate) => (rate === null || rate === undefined ? "not known" : `${short(rate * 100, 4)} %`);
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
@@ -55,13 +63,25 @@ export const clock = (iso) => (iso ? `${iso.slice(0, 10)} ${iso.slice(11, 19)}` 
 const TONE = {
   OK: "ok", ok: "ok", ready: "ok", completed: "ok", WARMUP: "warn", STALE: "bad", GAP: "bad", NO_DATA: "",
   building: "warn", pending: "warn", running: "warn", failed: "bad", unavailable: "bad", late: "bad", degraded: "bad",
-  critical: "bad", warning: "warn", unknown: "warn",
+  critical: "bad", warning: "warn", unknown: "warn", active: "ok", broken: "bad",
 };
+
+// What a status or reason of the API means.
+export const MEANING = {
+  WARMUP: "less history than it needs, so far", GAP: "messages were missed within what it sees", STALE: "its source has been silent for too long; the last known values are served",
+  NO_DATA: "nothing came from its source; a position of 0 is not known", UNDEFINED: "its inputs are known, and its formula has no value: nothing traded, or an empty side",
+  QUARANTINED: "withheld: what was served differed from what was computed again", NO_ROW: "no row was stored",
+};
+
+// The meaning of each of these that is not OK, as a line of text: what a title says only to a mouse.
+export const legendOf = (statuses) => [...new Set(statuses)].filter((each) => each in MEANING).map((each) => `${each}: ${MEANING[each]}.`).join(" ");
 
 // A name of the API in words.
 export const words = (name) => name.replaceAll("_", " ");
 
-export const badge = (text, title) => h("span", { class: `badge ${TONE[text] ?? ""}`, title }, text);
+export const badge = (text, title) => h("span", { class: `badge ${TONE[text] ?? ""}`, title: title ?? MEANING[text] }, text);
+
+export const groupBadges = (groups) => h("span", { class: "badges" }, Object.entries(groups).map(([group, status]) => h("span", {}, h("span", { class: "muted" }, `${group} `), badge(status))));
 
 const OLD_MS = 3000;
 

@@ -1,6 +1,6 @@
 // Live: every symbol with its statuses, where its time goes, and one symbol with its whole vector.
 
-import { ageBadge, badge, duration, every, h, number, table } from "./dom.js";
+import { ageBadge, badge, duration, every, groupBadges, h, legendOf, number, setText, table } from "./dom.js";
 import { vector } from "./symbol.js";
 
 // What a worker measures, in the order in which a message goes through it.
@@ -11,8 +11,8 @@ export async function show(root, context) {
 }
 
 async function overview(root, { api, isShown }) {
-  const at = h("div", { class: "live" }), times = h("div", { class: "live" });
-  root.append(h("h1", {}, "Live"), at, times);
+  const at = h("div", { class: "live" }), times = h("div", { class: "live" }), meaning = h("p", { class: "muted" });
+  root.append(h("h1", {}, "Live"), at, meaning, times);
   async function draw() {
     const found = await api("/features/overview");
     const rows = Object.entries(found.symbols).map(([symbol, row]) => [
@@ -24,19 +24,19 @@ async function overview(root, { api, isShown }) {
             ageBadge(row.age_ms),
             duration(row.lag_ms / 1000),
             `${row.features - row.unknown} of ${row.features}`,
-            h("span", { class: "badges" }, Object.entries(row.groups).map(([group, status]) => badge(status, group)).map((each, index) =>
-              h("span", {}, h("span", { class: "muted" }, `${Object.keys(row.groups)[index]} `), each))),
+            groupBadges(row.groups),
           ]),
     ]);
     // Who reads the table with the keyboard keeps the place.
     const focused = at.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     at.replaceChildren(table("Symbols", [["symbol", "name"], ["mid price", "number"], ["age", ""], ["lag", "number"], ["known features", "number"], ["status by group", ""]], rows, "No symbol is followed."));
+    setText(meaning, `Age: since the time of the newest row. Lag: from its time until it could be read. ${legendOf(Object.values(found.symbols).flatMap((row) => Object.values(row?.groups ?? {})))}`);
     if (focused) [...at.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   }
   async function latency() {
     const { workers } = await api("/stats/processing");
     const ms = (value) => (value === null || value === undefined ? "–" : value < 10 ? `${value.toFixed(1)} ms` : duration(value / 1000));
-    times.replaceChildren(h("h2", {}, "Latency"), table("Latency", [["worker", "name"], ["step", ""], ["what it is", ""], ["median", "number"], ["95 %", "number"], ["99 %", "number"], ["of", "number"]],
+    times.replaceChildren(h("h2", {}, "Latency"), table("Latency", [["worker", "name"], ["step", ""], ["what it is", ""], ["median", "number"], ["95 %", "number"], ["99 %", "number"], ["measured", "number"]],
       (workers ?? []).filter((each) => each.is_alive).flatMap((each) => Object.entries(STAGES).filter(([name]) => each.stages?.[name])
         .map(([name, what]) => [each.worker_id, name, what, ...["p50_ms", "p95_ms", "p99_ms"].map((key) => ms(each.stages[name][key])), number(each.stages[name].count)])), "No worker has measured any yet."));
   }

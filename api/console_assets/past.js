@@ -1,15 +1,18 @@
 // The time machine: a symbol at a moment of the raw data, and the messages that a chosen value depends on.
 
-import { badge, clock, h, number, setText, table, told } from "./dom.js";
+import { badge, clock, field, groupBadges, h, legendOf, number, setText, table, told } from "./dom.js";
+import { inOrder } from "./symbol.js";
 
 export async function show(root, { api, note, rest, query }) {
-  const { symbols } = await api("/features/overview");
-  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
-  const at = h("input", { required: true, "aria-label": "Moment, UTC", placeholder: "2026-01-05T12:05:00Z", size: 28, value: query.get("at") ?? `${new Date(Date.now() - 120000).toISOString().slice(0, 19)}Z` });
-  const feature = h("input", { "aria-label": "Feature whose messages are listed", placeholder: "feature", value: query.get("feature") ?? "" });
+  const [{ symbols }, catalogue] = await Promise.all([api("/features/overview"), api("/features/list")]);
+  const units = new Map(catalogue.map((each) => [each.name, each.unit]));
+  const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const at = h("input", { required: true, placeholder: "2026-01-05T12:05:00Z", size: 26, value: query.get("at") ?? `${new Date(Date.now() - 120000).toISOString().slice(0, 19)}Z` });
+  const feature = h("input", { list: "features", placeholder: "vwap_3s", value: query.get("feature") ?? "" });
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
-    at, feature, h("button", { class: "primary", type: "submit" }, "Go there"), [-60, -1, 1, 60].map((seconds) =>
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    h("datalist", { id: "features" }, catalogue.map((each) => h("option", { value: each.name }))),
+    field("Moment, UTC", at), field("Feature whose messages are listed", feature), h("button", { class: "primary", type: "submit" }, "Go there"), [-60, -1, 1, 60].map((seconds) =>
       h("button", { type: "button", "aria-label": `${Math.abs(seconds)} s ${seconds < 0 ? "earlier" : "later"}`, onclick: () => step(seconds) }, `${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`)));
   root.append(h("h1", {}, "Time machine"),
     h("p", { class: "muted" }, "The row at a moment, recomputed bit for bit from the raw messages, and its inputs."), form, wrong, answer);
@@ -27,7 +30,7 @@ export async function show(root, { api, note, rest, query }) {
     try {
       const found = await api(`/features/moment?${asked}`);
       note("past", [symbol.value], [["at", at.value], ["feature", feature.value]]);
-      answer.replaceChildren(...parts(found, (name) => { feature.value = name; go(); }));
+      answer.replaceChildren(...parts(found, units, (name) => { feature.value = name; go(); }));
     } catch (error) {
       answer.replaceChildren();
       setText(wrong, told(error));
@@ -39,10 +42,10 @@ export async function show(root, { api, note, rest, query }) {
   else answer.append(h("p", { class: "muted" }, "Choose a moment, and a feature if its messages are to be listed."));
 }
 
-function parts(found, choose) {
-  const named = (name) => h("button", { type: "button", title: `Messages behind ${name}`, onclick: () => choose(name) }, name);
-  const values = [...Object.entries(found.features).map(([name, value]) => [named(name), h("span", { title: value }, number(value))]),
-    ...Object.entries(found.missing).map(([name, reason]) => [named(name), badge(reason, "why it is unknown")])];
+function parts(found, units, choose) {
+  const named = (name) => h("button", { type: "button", class: "quiet", title: `Messages behind ${name}`, "aria-pressed": String(name === found.depends_on?.feature), onclick: () => choose(name) }, name);
+  const values = inOrder([...Object.keys(found.features), ...Object.keys(found.missing)], [...units.keys()]).map((name) => [named(name),
+    name in found.features ? h("span", { title: found.features[name] }, number(found.features[name])) : badge(found.missing[name]), units.get(name) ?? ""]);
   const levels = (side) => (found.book?.[side] ?? []).map(([price, quantity]) => [number(price), number(quantity)]);
   const behind = found.depends_on;
   // In a box of its own: thousands of rows would push the book and the vector out of reach.
@@ -50,14 +53,13 @@ function parts(found, choose) {
     [...behind.messages].reverse().map((each) => [each.seq, `${clock(each.received)}${each.received.slice(19)}`, each.kind, each.records]), "It depends only on the time.", "stack scroll");
   return [
     h("h2", {}, `${found.symbol} at ${found.timestamp}, registry ${found.feature_registry_version}`),
-    h("p", {}, Object.entries(found.groups).map(([name, status]) => h("span", {}, `${name} `, badge(status), " "))),
+    h("p", {}, groupBadges(found.groups)), h("p", { class: "muted" }, legendOf([...Object.values(found.groups), ...Object.values(found.missing)])),
     behind && h("h2", {}, `${behind.feature} depends on ${behind.count} messages${behind.count > behind.messages.length ? `, the newest ${behind.messages.length} are shown` : ""}`),
     messages,
-    h("h2", {}, "Order book"),
     h("div", { class: "beside" },
-      table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown.", ""),
-      table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown.", "")),
-    h("h2", {}, "Vector"),
-    table("Vector", [["name", "name mono"], ["value", "number"]], values, "No value.", ""),
+      h("section", {}, h("h2", {}, "Vector"), h("p", { class: "muted" }, "Choose a feature to list the messages behind its value."), table("Vector", [["feature", "name mono"], ["value", "number"], ["unit", ""]], values, "No value.", "")),
+      h("section", {}, h("h2", {}, "Order book"), h("div", { class: "pair" },
+        table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown.", ""),
+        table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown.", "")))),
   ].filter(Boolean);
 }

@@ -1,22 +1,21 @@
 // Quality: the report on a symbol's data in a period, and how far what is served has moved from a dataset.
 
-import { clock, h, number, setText, table, told, words } from "./dom.js";
+import { clock, field, h, number, setText, share, short, table, told, words } from "./dom.js";
 
 const DAY_MS = 86400000;
-const share = (rate) => (rate === null ? "not known" : `${number(rate * 100)} %`);
 const plain = (value) => (value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? number(value) : String(value));
 
 export async function show(root, { api, note, rest, query }) {
   const [{ symbols }, datasets] = await Promise.all([api("/features/overview"), api("/dataset/list?status=ready&limit=100")]);
-  const symbol = h("input", { list: "symbols", required: true, "aria-label": "Symbol", value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
   const now = Date.now();
-  const from = h("input", { required: true, "aria-label": "From, UTC", size: 24, value: query.get("from") ?? new Date(now - DAY_MS).toISOString() });
-  const to = h("input", { required: true, "aria-label": "To, UTC", size: 24, value: query.get("to") ?? new Date(now).toISOString() });
-  const dataset = h("select", { "aria-label": "Dataset to compare served rows with" }, h("option", { value: "" }, "no drift"),
-    datasets.map((each) => h("option", { value: each.dataset_id, selected: each.dataset_id === query.get("dataset") }, `drift from ${each.dataset_id.slice(0, 12)}`)));
+  const from = h("input", { required: true, size: 24, value: query.get("from") ?? new Date(now - DAY_MS).toISOString() });
+  const to = h("input", { required: true, size: 24, value: query.get("to") ?? new Date(now).toISOString() });
+  const dataset = h("select", {}, h("option", { value: "" }, "none"),
+    datasets.map((each) => h("option", { value: each.dataset_id, selected: each.dataset_id === query.get("dataset") }, each.dataset_id.slice(0, 12))));
   const answer = h("div", {}), drift = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
-    from, to, dataset, h("button", { class: "primary", type: "submit" }, "Report"));
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    field("From, UTC", from), field("To, UTC", to), field("Drift of served rows from dataset", dataset), h("button", { class: "primary", type: "submit" }, "Report"));
   root.append(h("h1", {}, "Quality"),
     h("p", { class: "muted" }, "Missing, duplicated and late messages and outliers in a symbol's data. Each report is stored."), form, wrong, answer, drift);
 
@@ -64,13 +63,15 @@ function streams(found) {
 
 function rows(caption, found, empty) {
   const names = [...new Set(found.flatMap(Object.keys))];
-  return table(caption, names.map((name) => [words(name), ""]), found.map((each) => names.map((name) => plain(each[name] ?? null))), empty);
+  const kind = (name) => (found.every((each) => typeof (each[name] ?? 0) === "number") ? "number" : "");
+  return table(caption, names.map((name) => [words(name), kind(name)]), found.map((each) => names.map((name) => plain(each[name] ?? null))), empty);
 }
 
 function moved(found) {
   return [h("h2", {}, `Served from ${clock(found.from)} to ${clock(found.to)}, against the dataset`),
+    h("p", { class: "muted" }, "PSI and KS say how far the distribution of a column has moved since the dataset: 0 is not at all. Missing: the share of rows in which it is unknown."),
     ...Object.entries(found.symbols).flatMap(([symbol, each]) => [h("h3", {}, `${symbol}: ${number(each.rows)} rows, ${number(each.drifted.length)} of ${number(Object.keys(each.columns).length)} columns have moved`),
-      table(`Drift of ${symbol}`, [["column", "name mono"], ["psi", "number"], ["ks", "number"], ["missing then", "number"], ["now", "number"], ["exceeds", ""]],
-        Object.entries(each.columns).map(([name, column]) => [name, number(column.psi), number(column.ks), share(column.missing_then), share(column.missing_now),
-          column.is_expected ? "moves by nature" : column.drifted.join(", ") || "nothing"]), "No column.")])];
+      table(`Drift of ${symbol}`, [["column", "name mono"], ["PSI", "number"], ["KS", "number"], ["missing then", "number"], ["missing now", "number"], ["limits exceeded", ""]],
+        Object.entries(each.columns).map(([name, column]) => [name, short(column.psi, 3), short(column.ks, 3), share(column.missing_then), share(column.missing_now),
+          column.is_expected ? "moves by nature" : column.drifted.join(", ").replace("psi", "PSI").replace("ks", "KS") || "none"]), "No row of it was served in this time.")])];
 }

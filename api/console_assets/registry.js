@@ -1,19 +1,20 @@
 // The registry: every version and what workers serve of it, and what changing from one to another means.
 
-import { badge, h, number, setText, table, told } from "./dom.js";
+import { badge, field, h, number, setText, short, table, told } from "./dom.js";
 
 export async function show(root, { api, note, query, session, isShown }) {
   const [active, versions] = await Promise.all([api("/feature-registry"), api("/feature-registry/versions")]);
   const names = [...versions.map((each) => each.version), "latest"];
-  const choice = (label, chosen) => h("select", { "aria-label": label }, names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
-  const before = choice("Version before", query.get("before") ?? active.version), after = choice("Version after", query.get("after") ?? "latest");
+  const choice = (chosen) => h("select", {}, names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+  const before = choice(query.get("before") ?? active.version), after = choice(query.get("after") ?? "latest");
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const button = h("button", { class: "primary", type: "submit" }, "Compare");
-  const form = h("form", { class: "bar" }, before, after, button);
+  const form = h("form", { class: "bar" }, field("Version before", before), field("Version after", after), button);
   root.append(h("h1", {}, "Registry"),
-    table("Versions", [["version", "name"], ["state", ""], ["features", "number"], ["datasets", "number"], ["row of a shadow, ms", "number"]],
+    table("Versions", [["version", "name"], ["state", ""], ["features", "number"], ["datasets", "number"], ["a row as shadow costs, ms", "number"]],
       versions.map((each) => [each.version, badge(state(each)), number(each.features_count), number(each.usage_count), number(each.shadow_row_cost_ms)]), "No version."),
-    table("Workers", [["worker", "name"], ["serves", ""], ["of the newest activation", ""], ["shadows", ""]],
+    h("p", { class: "muted" }, "Active: what a worker serves unless it is started with another version. Shipped: comes with this release. Shadow: computed next to the active one, and served to who asks for it."),
+    h("h2", {}, "Workers"), table("Workers", [["worker", "name"], ["serves", ""], ["newest activation", ""], ["shadows", ""]],
       active.workers.map((each) => [each.worker_id, `${each.feature_registry_version ?? "–"}${each.is_straggling ? ", straggling" : ""}`, each.activation_state ?? "–",
         each.shadow_versions.map((one) => `${one.feature_registry_version} ${one.state}${one.detail ? `: ${one.detail}` : ""}`).join(", ") || "–"]), "No worker is running."),
     h("h2", {}, "What a change means"), form, wrong, answer);
@@ -57,7 +58,7 @@ function activation(found, api, isShown) {
 
 const state = (each) => (each.is_active ? "active" : each.is_shadow ? "next to the active one" : each.is_valid ? (each.is_shipped ? "shipped" : "candidate") : "broken");
 
-const cost = (found) => (found.row_ms === null ? `not measured: ${found.reason}` : `${number(Number(found.row_ms.toPrecision(3)))} ms, median of ${found.rows_measured} rows`);
+const cost = (found) => (found.row_ms === null ? `not measured: ${found.reason}` : `${short(found.row_ms, 3)} ms, median of ${found.rows_measured} rows`);
 
 function parts(found) {
   const words = (names) => (names.length ? names.join(", ") : "none");

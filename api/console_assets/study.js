@@ -2,25 +2,26 @@
 // correlation with others; and the same of another registry version beside it.
 
 import { bars, lines, matrix, missingMap } from "./chart.js";
-import { clock, duration, h, number, setText, table, told } from "./dom.js";
+import { clock, duration, field, h, legendOf, number, setText, share, short, table, told } from "./dom.js";
 
 const HOUR_MS = 3600000;
 
 export async function show(root, { api, note, rest, query }) {
   const [all, { symbols }, versions] = await Promise.all([api("/features/list"), api("/features/overview"), api("/feature-registry/versions")]);
   const declared = all.find((each) => each.name === rest[0]);
-  const input = (label, value, more = {}) => h("input", { "aria-label": label, value, ...more });
-  const symbol = input("Symbol", query.get("symbol") ?? Object.keys(symbols)[0] ?? "", { list: "symbols", required: true, size: 12 });
+  const input = (value, more = {}) => h("input", { value, ...more });
+  const symbol = input(query.get("symbol") ?? Object.keys(symbols)[0] ?? "", { list: "symbols", required: true, size: 12 });
   const now = Date.now();
-  const from = input("From, UTC", query.get("from") ?? new Date(now - HOUR_MS).toISOString().slice(0, 19), { required: true, size: 20 });
-  const to = input("To, UTC", query.get("to") ?? new Date(now).toISOString().slice(0, 19), { required: true, size: 20 });
-  const others = input("Other features, separated by commas", query.get("with") ?? "", { list: "features", placeholder: "with mid_price, spread_abs" });
-  const version = choice("Registry version", versions, query.get("version"), "the served version");
-  const against = choice("Version beside it", versions, query.get("against"), "no other version");
+  const from = input(query.get("from") ?? new Date(now - HOUR_MS).toISOString().slice(0, 19), { required: true, size: 20 });
+  const to = input(query.get("to") ?? new Date(now).toISOString().slice(0, 19), { required: true, size: 20 });
+  const others = input(query.get("with") ?? "", { list: "features", placeholder: "mid_price, spread_abs" });
+  const version = choice(versions, query.get("version"), "the served version");
+  const against = choice(versions, query.get("against"), "no other version");
   const span = (label, hours) => h("button", { type: "button", onclick: () => { to.value = new Date().toISOString().slice(0, 19); from.value = new Date(Date.now() - hours * HOUR_MS).toISOString().slice(0, 19); go(); } }, label);
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "bar" }, symbol, h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
-    h("datalist", { id: "features" }, all.map((each) => h("option", { value: each.name }))), from, to, others, version, against,
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+    h("datalist", { id: "features" }, all.map((each) => h("option", { value: each.name }))),
+    field("From, UTC", from), field("To, UTC", to), field("Other features, separated by commas", others), field("Registry version", version), field("Version beside it", against),
     h("button", { class: "primary", type: "submit" }, "Show"), span("Last hour", 1), span("Last day", 24), span("Last week", 168));
   root.append(h("h1", {}, h("a", { href: "#features" }, "Features"), ` · ${rest[0]}`),
     declared ? h("p", {}, `${declared.summary} `, h("code", {}, declared.formula), h("span", { class: "muted" }, ` Unit ${declared.unit}, horizon ${duration(declared.horizon_seconds)}, not known: ${declared.nan_rule}`)) : "",
@@ -46,9 +47,7 @@ export async function show(root, { api, note, rest, query }) {
   await go();
 }
 
-const short = (value) => number(value === null ? null : Number(value.toPrecision(6)));
-
-const choice = (label, versions, chosen, none) => h("select", { "aria-label": label }, h("option", { value: "" }, none),
+const choice = (versions, chosen, none) => h("select", {}, h("option", { value: "" }, none),
   versions.map((each) => h("option", { value: each.version, selected: each.version === chosen }, each.version)));
 
 function parts(found, units) {
@@ -58,12 +57,13 @@ function parts(found, units) {
     return { name, unit: units.get(name), times: line.mean.map((_, at) => Math.min(fromMs + (at + 0.5) * stepMs, toMs)), ...line }; });
   const { edges, counts, below, above } = first.histogram;
   const facts = names.map((name) => { const each = found.features[name];
-    return [name, number(each.rows), each.rows ? `${number(Number(((100 * each.known) / each.rows).toPrecision(4)))} %` : "–", ...[each.mean, each.deviation, ...each.quantiles].map(short)]; });
+    return [name, number(each.rows), each.rows ? share(each.known / each.rows) : "–", ...[each.mean, each.deviation, ...each.quantiles].map((value) => short(value))]; });
   return [
     h("h2", {}, `${found.symbol}, registry ${found.feature_registry_version}, ${clock(found.from)} to ${clock(found.to)}`),
     lines({ label: `${names.join(", ")} over time`, series, fromMs, toMs, gapMs: Math.max(2 * stepMs, 3000) }),
     h("p", { class: "muted" }, `A point is ${duration(found.bucket_seconds)}: its mean, and a stroke from its least to its greatest value. Shaded: not known.`),
     h("h2", {}, "Not known"), missingMap(names.map((name) => [name, found.features[name].unknown]), first.line.mean.length),
+    h("p", { class: "muted" }, legendOf(names.flatMap((name) => Object.keys(found.features[name].unknown)))),
     h("h2", {}, "Figures"), table("Figures", [["feature", "name mono"], ["rows", "number"], ["known", "number"], ["mean", "number"], ["deviation", "number"],
       ...found.probabilities.map((each) => [each === 0 ? "least" : each === 1 ? "greatest" : each === 0.5 ? "median" : `${each * 100} %`, "number"])], facts, "No row."),
     h("div", { class: "beside" },

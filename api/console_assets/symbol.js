@@ -1,25 +1,25 @@
 // One symbol: its whole vector as it changes, charts over the mid price, order book and trades.
 
 import { lines } from "./chart.js";
-import { ageBadge, badge, clock, drawSpark, every, h, number, setText, spark } from "./dom.js";
+import { ageBadge, badge, clock, drawSpark, every, groupBadges, h, number, setText, spark } from "./dom.js";
 import { market } from "./market.js";
 
-const MINUTES = 10, MOST_VALUES = 200000, MOST_CHARTED = 4, PRICE = "mid_price";
+const MINUTES = 10, AGAIN_MINUTES = 2, AGAIN_MS = 20000, MOST_VALUES = 200000, MOST_CHARTED = 4, PRICE = "mid_price";
 
 export async function vector(root, { api, heard, note, rest, query, isShown }) {
   const symbol = rest[0];
   const search = h("input", { type: "search", placeholder: "Search a feature", "aria-label": "Search a feature", value: query.get("q") ?? "" });
-  const facts = h("span", { class: "muted" }), count = h("span", { class: "muted", role: "status" });
+  const facts = h("span", { class: "muted" }), groups = h("span", {}), count = h("span", { class: "muted", role: "status" });
   const charted = new Set((query.get("chart") ?? "").split(",").filter(Boolean)), chart = h("div", { class: "live" });
   const now = market(symbol, { api, isShown });
   const body = h("tbody", {}), unit = new Map(), rows = new Map(), points = new Map();
   root.append(
-    h("h1", {}, h("a", { href: "#live" }, "Live"), ` · ${symbol}`), h("div", { class: "bar" }, facts), chart, now.element,
+    h("h1", {}, h("a", { href: "#live" }, "Live"), ` · ${symbol}`), h("div", { class: "bar" }, facts, groups), chart, now.element,
     h("h2", {}, "Vector"), h("div", { class: "bar" }, search, count),
     h("div", { class: "panel stack vector live", tabindex: 0, role: "region", "aria-label": `Vector of ${symbol}` }, h("table", {}, h("thead", {}, h("tr", {},
       ["feature", "value", "unit", "last ten minutes", "chart"].map((label, at) => h("th", { scope: "col", class: at === 1 ? "number" : "" }, label)))), body)));
   for (const each of await api("/features/list")) unit.set(each.name, each.unit);
-  let version = null, newest = null;
+  let version = null, newest = null, openedMs = null, loggedMs = null;
 
   function filter() {
     const wanted = search.value.trim().toLowerCase();
@@ -43,7 +43,7 @@ export async function vector(root, { api, heard, note, rest, query, isShown }) {
     if (!newest || chart.querySelector("svg:hover")) return;
     const toMs = Date.parse(newest.timestamp) + 1000, names = [PRICE, ...[...charted].filter((name) => name !== PRICE)].filter((name) => points.has(name));
     const series = names.map((name) => ({ name, unit: unit.get(name), times: points.get(name).map(([ms]) => ms), mean: points.get(name).map(([, value]) => value) }));
-    if (series.length) chart.replaceChildren(lines({ label: `${names.join(", ")}, last ten minutes`, series, fromMs: toMs - MINUTES * 60000, toMs, gapMs: 3000 }));
+    if (series.length) chart.replaceChildren(lines({ label: `${names.join(", ")}, last ten minutes`, series, fromMs: toMs - MINUTES * 60000, toMs, gapMs: 3000, unread: loggedMs < openedMs ? [loggedMs, openedMs] : null }));
   }
 
   function rowOf(name) {
@@ -64,9 +64,12 @@ export async function vector(root, { api, heard, note, rest, query, isShown }) {
     newest = document;
     version = document.feature_registry_version;
     const ms = Date.parse(document.timestamp);
-    for (const name of [...Object.keys(document.features), ...Object.keys(document.missing)]) {
+    openedMs ??= ms;
+    loggedMs ??= ms - MINUTES * 60000;
+    groups.replaceChildren(groupBadges(document.groups));
+    for (const name of inOrder([...Object.keys(document.features), ...Object.keys(document.missing)], [...unit.keys()])) {
       const row = rowOf(name), value = document.features[name] ?? null;
-      if (value === null) row.value.replaceChildren(badge(document.missing[name], "why it is not known"));
+      if (value === null) row.value.replaceChildren(badge(document.missing[name]));
       else { setText(row.value, number(value)); row.value.title = String(value); }
       const known = points.get(name);
       if (!known.length || known[known.length - 1][0] < ms) known.push([ms, value]);
@@ -87,13 +90,14 @@ export async function vector(root, { api, heard, note, rest, query, isShown }) {
   }
 
   // What was before this page was opened: the log has it, up to a minute behind now.
-  async function fillIn() {
-    const names = [...rows.keys()], to = new Date(Date.parse(newest.timestamp)), from = new Date(to - MINUTES * 60000);
-    const most = Math.max(1, Math.floor(MOST_VALUES / (MINUTES * 60)));
+  async function fillIn(minutes) {
+    const names = [...rows.keys()], to = new Date(Date.parse(newest.timestamp)), from = new Date(to - minutes * 60000);
+    const most = Math.max(1, Math.floor(MOST_VALUES / (minutes * 60)));
     for (let at = 0; at < names.length; at += most) {
       const asked = new URLSearchParams({ symbol, features: names.slice(at, at + most).join(","), from: from.toISOString(), to: to.toISOString(), registry_version: version });
       const found = await api(`/features/history?${asked}`);
       const times = found.timestamps.map(Date.parse);
+      loggedMs = Math.max(loggedMs, times[times.length - 1] ?? 0);
       for (const [name, values] of Object.entries(found.features)) {
         const merged = new Map(times.map((ms, index) => [ms, values[index]]));
         for (const [ms, value] of points.get(name)) merged.set(ms, value);
@@ -111,6 +115,13 @@ export async function vector(root, { api, heard, note, rest, query, isShown }) {
     const seconds = (Date.now() - Date.parse(newest.timestamp)) / 1000;
     facts.replaceChildren(`row of ${clock(newest.timestamp)} UTC, registry ${version}, `, ageBadge(Math.max(0, seconds * 1000)), " old");
   }, 1000);
-  const fill = await every(60000, () => fillIn().catch(() => {}), isShown);
+  let isFilled = false;
+  const fill = await every(AGAIN_MS, () => fillIn(isFilled ? AGAIN_MINUTES : MINUTES).then(() => { isFilled = true; }, () => {}), isShown);
   return () => { stream.close(); clearInterval(age); fill(); now.stop(); };
+}
+
+// As the catalogue lists them, whichever of them are not known just now; others last.
+export function inOrder(names, catalogue) {
+  const places = new Map(catalogue.map((name, at) => [name, at]));
+  return names.sort((a, b) => (places.get(a) ?? catalogue.length) - (places.get(b) ?? catalogue.length));
 }

@@ -1,6 +1,6 @@
 // Upkeep: how the service is, what it does for itself, what is wrong, what it keeps.
 
-import { badge, bytes, clock, duration, h, number, table, words } from "./dom.js";
+import { badge, bytes, clock, duration, h, number, share, table, words } from "./dom.js";
 
 export async function show(root, { api, isShown }) {
   const at = h("div", { class: "live" });
@@ -34,14 +34,14 @@ const open = (alerts) => [h("h2", {}, "Open alerts"), table("Open alerts", [["se
   alerts.map((each) => [badge(each.severity), each.summary.startsWith(each.subject) ? each.summary : `${each.subject}: ${each.summary}`, each.action, clock(each.opened_at), clock(each.silenced_until)]), "No alert is open.")];
 
 const tasks = (upkeep) => [h("h2", {}, "Tasks"), upkeep.tasks === null ? h("p", { class: "note" }, upkeep.reasons.tasks) : table("Tasks",
-  [["task", "name"], ["state", ""], ["last success", "number"], ["every", "number"], ["due since", "number"], ["took", "number"], ["found", "formula"]],
+  [["task", "name"], ["state", ""], ["last success", "number"], ["every", "number"], ["due since", "number"], ["took", "number"], ["what it found", "formula"]],
   upkeep.tasks.map((each) => [each.task, badge(each.is_late ? "late" : "ok"), each.age_seconds === null ? "never" : `${duration(each.age_seconds)} ago`, duration(each.period_seconds), each.lag_seconds ? duration(each.lag_seconds) : "–", duration(each.duration_seconds), [...(each.result?.problems ?? []), each.error].filter(Boolean).join("; ") || "nothing"]), "")];
 
 function disks(stats) {
   const found = (stats.upkeep.tasks ?? []).flatMap((each) => each.result?.disks ?? []);
   const folders = Object.entries(stats.storage).filter(([, value]) => value && typeof value === "object" && "size_bytes" in value);
-  return [h("h2", {}, "Disk"), ...(found.length ? [table("Disks", [["disk of", ""], ["used", "number"], ["free", "number"]], found.map((each) => [each.folders.join(", "), `${number(each.used_percent)} %`, bytes(each.free_bytes)]), "")] : []),
-    table("Folders", [["folder", ""], ["files", "number"], ["size", "number"]], [...folders.map(([name, value]) => [name, number(value.file_count), bytes(value.size_bytes)]), ["online store", "–", bytes(stats.storage.online_store?.used_bytes)], ["database", "–", bytes(stats.storage.database_bytes)]], "")];
+  return [h("h2", {}, "Disk"), ...(found.length ? [table("Disks", [["disk of", ""], ["used", "number"], ["free", "number"]], found.map((each) => [each.folders.join(", "), share(each.used_percent / 100), bytes(each.free_bytes)]), "")] : []),
+    table("Folders", [["folder", ""], ["files", "number"], ["size", "number"]], [...folders.map(([name, value]) => [words(name), number(value.file_count), bytes(value.size_bytes)]), ["online store", "–", bytes(stats.storage.online_store?.used_bytes)], ["database", "–", bytes(stats.storage.database_bytes)]], "")];
 }
 
 const jobs = (builds, backfills) => [h("h2", {}, "Jobs"), table("Jobs", [["job", "name mono"], ["kind", ""], ["symbol", ""], ["status", ""], ["progress", ""]],

@@ -24,8 +24,9 @@ RIDGE: Final = 1.0
 LEAST_ROWS: Final = 20
 MOST_DEVIATIONS: Final = 5.0
 """Inputs are clipped at so many standard deviations from the train split's mean: a line is no good beyond its data."""
-LEAST_KNOWN: Final = 0.5
-"""Share of the train rows in which a feature must be known to be taken when none are named."""
+LEAST_KNOWN: Final = 0.99
+"""Share of the train rows in which a feature must be known to be taken when none are named: a vector that lacks one of
+the model's features is refused, so a feature that is often unknown would cost as many predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def train(dataset: Dataset, *, model_id: str, features: Sequence[str] = (), targ
     """Fit on the train split. Rows with an unknown feature are left out and counted.
 
     features: in the order asked; none takes those that are known in LEAST_KNOWN of the rows and vary. Raises
-    InvalidRequest for a column that the dataset has not, or too few rows.
+    InvalidRequest for a column that the dataset has not, too few rows, or no feature that is known enough.
     """
     known, labels = dataset.load("train")
     names = dataset.feature_columns
@@ -108,9 +109,7 @@ def train(dataset: Dataset, *, model_id: str, features: Sequence[str] = (), targ
         raise InvalidRequest(f"target: must be one of {', '.join(dataset.target_columns)}, was {target!r}")
     if strange := [name for name in features if name not in names]:
         raise InvalidRequest(f"features: must be columns of the dataset, was {', '.join(strange)}")
-    chosen = tuple(features) or tuple(
-        name for name in names if known[name].notna().mean() >= LEAST_KNOWN and known[name].min() < known[name].max()
-    )
+    chosen = tuple(features) or _well_known(known[names])
     rows, wanted = _whole(known, labels, chosen, target)
     if len(rows) < LEAST_ROWS:
         raise InvalidRequest(f"train: must have {LEAST_ROWS} rows with every feature known, was {len(rows)}")
@@ -132,6 +131,18 @@ def train(dataset: Dataset, *, model_id: str, features: Sequence[str] = (), targ
     for split in ("train", "validation", "test"):
         metadata.metrics[split] = _measured(model, dataset, split)
     return model
+
+
+def _well_known(known: pd.DataFrame) -> tuple[str, ...]:
+    """The columns that are known in LEAST_KNOWN of the rows and vary. Raises InvalidRequest where there is none."""
+    varying = known.loc[:, known.min() < known.max()]
+    shares = varying.notna().mean()
+    if not len(shares) or shares.max() < LEAST_KNOWN:
+        best = f"the best known is {shares.idxmax()} in {shares.max():.0%}" if len(shares) else "none varies"
+        raise InvalidRequest(
+            f"features: must be named where none is known in {LEAST_KNOWN:.0%} of the train rows, {best}"
+        )
+    return tuple(shares.index[shares >= LEAST_KNOWN])
 
 
 def _measured(model: Model, dataset: Dataset, split: str) -> dict[str, float | int | None]:

@@ -25,7 +25,7 @@ import orjson
 
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.rabbitmq.bus import BusMessage
-from ingestion.sinks.sinks import last_reasons
+from ingestion.sinks.sinks import last_reasons, last_statuses
 from market.clock import MINUTE_NS, SECOND_NS, Clock
 from market.errors import StoreUnavailable
 from storage.online.document import vector_document
@@ -255,6 +255,7 @@ def live_document(rows: FeatureRows, at: int, *, now_ns: int, trace_id: str) -> 
         columns=rows.feature_set.columns,
         values=one.values[0].tolist(),
         missing=last_reasons(one),
+        statuses=last_statuses(one),
         version=rows.feature_set.version,
         fingerprint=rows.feature_set.fingerprint,
         now_ns=now_ns,

@@ -166,6 +166,11 @@ def online_row(served: ServedRows) -> OnlineRow:
     )
 
 
+def last_statuses(rows: FeatureRows) -> dict[str, int]:
+    """The status of each group in the last of the rows."""
+    return {group.name: status for group, status in zip(rows.feature_set.groups, rows.status[-1].tolist(), strict=True)}
+
+
 def last_reasons(rows: FeatureRows) -> dict[str, str]:
     """Why the last of the rows does not know what it does not know, by column."""
     assert rows.reasons is not None, "rows from the engine have reasons"

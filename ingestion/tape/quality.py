@@ -10,7 +10,7 @@ from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_period
 from market.errors import InvalidRequest, NotFound
 from market.events import ARRIVALS, CANDLE, KLINE, ORDERBOOK, TICKER, TRADE, Events
 from quality.arrivals import Arrivals
-from quality.book_stream import BookStream
+from quality.book_holes import BookHoles
 from quality.data_report import Observed, quality_document
 from quality.limits import USUAL_LIMITS, QualityLimits
 from quality.market_streams import MarketStreams
@@ -70,7 +70,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
         raise InvalidRequest(f"period: must begin before it ends, was {format_period(from_ns, to_ns)}")
     first_ns, last_ns = raw.period(symbol)
     instrument = raw.instrument(symbol)
-    book = BookStream(limits=limits)
+    book = BookHoles(limits=limits)
     market = MarketStreams(
         price_scale=10.0**instrument.price_exponent,
         quantity_scale=10.0**instrument.quantity_exponent,

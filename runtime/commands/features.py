@@ -174,6 +174,7 @@ def latest(
         title=f"{symbol} at {document['timestamp']}, {document['age_ms']} ms old, "
         f"registry {document['feature_registry_version']}",
     )
+    print_table(("view", "status"), list(document["groups"].items()))
 
 
 @app.command("history")
@@ -192,7 +193,7 @@ def history(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a symbol's rows of a period to a file, a day at a time: symbol, timestamp, available, features.
+    """Write a symbol's rows of a period to a file, a day at a time: symbol, timestamp, available, features, statuses.
 
     Example: feature-service features history BTCUSDT --start 2026-01-05 --end 2026-01-06 --to day.parquet
     """

@@ -3,6 +3,7 @@
 1. Each group is read alone: of rows of one time the latest created wins, and with ``as_of_ns`` the latest that was
    readable by then.
 2. Groups are joined by row time. A group that has not a time of another is NaN there: it was added, or rebuilt, later.
+3. Beside the values stands each group's status, for a value of 0 or of long ago is told from a known one by it alone.
 
 One day is held at a time, so a period may be as long as the log.
 """
@@ -23,12 +24,15 @@ from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.log import FeatureLog, no_rows
 from storage.features.part_times import Int64s
 from transforms.rows import FeatureGroup, FeatureSet
+from transforms.status import STATUS_NAMES
 
 Statuses = npt.NDArray[np.int8]
 NO_ROW: Final = -1
 """In place of a status: the group has no row at that time."""
 
 _TIME: Final = pa.timestamp("ns", tz="UTC")
+_STATUS: Final = pa.dictionary(pa.int8(), pa.string())
+_NAMES: Final = pa.array(STATUS_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +67,17 @@ class History:
 
     @property
     def schema(self) -> pa.Schema:
-        """symbol, timestamp (the row time) and available (when it was readable as a whole), UTC; then float64."""
+        """symbol, timestamp (the row time) and available (when it was readable as a whole), UTC; then float64.
+
+        Last the status of each group, named as ``status_column`` does; null where the group has no row.
+        """
         types: dict[str, pa.DataType] = {"symbol": pa.string(), "timestamp": _TIME, "available": _TIME}
         types |= dict.fromkeys(self.columns, pa.float64())
-        return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
+        statuses = [pa.field(status_column(group.name), _STATUS) for group in self.groups]
+        return pa.schema([*(pa.field(name, kind, nullable=False) for name, kind in types.items()), *statuses])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """A batch for each UTC day that has rows, ascending; NaN is "not known". Raises CorruptStore."""
-        return (batch for batch, _ in self.batches_with_statuses())
-
-    def batches_with_statuses(self) -> Iterator[tuple[pa.RecordBatch, Statuses]]:
-        """Each batch with the status of every group in its rows, int8 (rows, groups), NO_ROW where it has none."""
         schema = self.schema
         for row_ns, available_ns, values, statuses in self._days():
             columns: list[pa.Array[Any]] = [
@@ -82,8 +86,9 @@ class History:
                 pa.array(available_ns).cast(_TIME),
                 # from_pandas would turn NaN into null.
                 *(pa.array(column, from_pandas=False) for column in values.T),
+                *(pa.DictionaryArray.from_arrays(pa.array(told, mask=told == NO_ROW), _NAMES) for told in statuses.T),
             ]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema), statuses
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _days(self) -> Iterator[tuple[Int64s, Int64s, npt.NDArray[np.float64], Statuses]]:
         for day_ns in self._dates():
@@ -105,6 +110,11 @@ class History:
             for folder in self.log.of_symbol(group, self.symbol).glob("date=*")
         }
         return sorted(day for day in dates if floor_to(self.from_ns, DAY_NS) <= day < self.to_ns)
+
+
+def status_column(group: str) -> str:
+    """The column of a group's status, as ``position:status``: no feature has a colon in its name."""
+    return f"{group}:status"
 
 
 def _joined(

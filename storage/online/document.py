@@ -7,6 +7,7 @@ from math import isnan
 from typing import Any
 
 from market.clock import MILLISECOND_NS, format_iso
+from transforms.status import STATUS_NAMES
 
 
 def vector_document(  # noqa: PLR0913  # the fields of the document
@@ -16,6 +17,7 @@ def vector_document(  # noqa: PLR0913  # the fields of the document
     columns: Sequence[str],
     values: Sequence[float],
     missing: Mapping[str, str],
+    statuses: Mapping[str, int],
     version: str,
     fingerprint: str,
     now_ns: int,
@@ -25,7 +27,8 @@ def vector_document(  # noqa: PLR0913  # the fields of the document
 
     timestamp: the row time. age_ms: from the row time to ``now_ns``, whole milliseconds,
     at least 0, whatever clock the writer has. A NaN is left out of
-    ``features`` and named with its reason in ``missing``.
+    ``features`` and named with its reason in ``missing``. statuses: by group; the document names them in ``groups``,
+    since a position of 0 is none that is missing and known to be 0 only where its group is not NO_DATA.
     """
     named = list(zip(columns, values, strict=True))
     return {
@@ -33,6 +36,7 @@ def vector_document(  # noqa: PLR0913  # the fields of the document
         "symbol": symbol,
         "features": {name: value for name, value in named if not isnan(value)},
         "missing": {name: missing[name] for name, value in named if isnan(value)},
+        "groups": {group: STATUS_NAMES[status] for group, status in statuses.items()},
         "feature_registry_version": version,
         "feature_set": fingerprint,
         "age_ms": max(0, now_ns - row_ns) // MILLISECOND_NS,

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from api.sessions import COOKIE, CSRF_HEADER
 from market.clock import SECOND_NS, format_iso
-from tests.conftest import missing
-from tests.console_pages import ADDRESSES, DEADLINE_MS, KEY, follow_a_symbol, go_back_in_time, grave_findings, log_in
+from tests.console_pages import (
+    ADDRESSES,
+    DEADLINE_MS,
+    KEY,
+    build_and_compare,
+    chromium,
+    follow_a_symbol,
+    go_back_in_time,
+    grave_findings,
+    log_in,
+)
 from tests.running_service import ROOT, Running, running_service
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as the system has it: nothing is downloaded."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None and os.getuid() == 0:
-        missing("chromium")
-    elif executable is None:
-        pytest.skip("no chromium, and who is not root cannot install it")
-    expect.set_options(timeout=DEADLINE_MS)
-    with sync_playwright() as playwright:
-        # Root has no sandbox; it shows nothing but our own page.
-        launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +83,7 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
     assert report.headers["content-security-policy"].startswith("sandbox")
 
     go_back_in_time(page, running)
-    page.keyboard.press("4")
+    page.keyboard.press("9")
     expect(page.get_by_role("region", name="Tasks")).to_contain_text("retention")
     expect(page.get_by_role("region", name="Folders")).to_contain_text("tape")
     expect(page.locator(".tile").filter(has_text="message queue")).to_contain_text("not used")
@@ -158,41 +155,35 @@ def test_a_feature_is_studied_in_a_period_with_others_and_another_version_beside
 
 
 def test_a_dataset_is_built_by_the_form_verified_and_compared(page: Page, running: Running) -> None:
-    first = running.build()
-    begin, end = (format_iso(running.start_ns + seconds * SECOND_NS) for seconds in (10, 150))
-    page.goto("/console#datasets/new")
-    expect(page.get_by_role("status").filter(has_text="Held of BTCUSDT")).to_be_visible()
-    page.get_by_label("From, UTC").fill(end)
-    page.get_by_label("To, UTC").fill(begin)
-    expect(page.get_by_role("alert").filter(has_text="must be after from")).to_be_visible()
-    page.get_by_label("From, UTC").fill(begin)
-    page.get_by_label("To, UTC").fill(end)
-    page.get_by_label("Horizon, as 30s, 5m").fill("5s")
-    page.get_by_label("Embargo, as 1m").fill("2s")
-    line = page.get_by_role("img", name="Splits on the time line")
-    for kind, count in (("train", 1), ("validation", 1), ("test", 1), ("purge", 2), ("embargo", 2)):
-        expect(line.locator(f"rect.{kind}")).to_have_count(count)
-    assert "horizon=5s" in page.url
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Verify").click()
-    expect(page.get_by_role("status").filter(has_text="files are as they were built")).to_be_visible()
-    second = page.url.rpartition("/")[2]
+    build_and_compare(page, running)
+
+
+def test_the_form_asks_for_the_threshold_that_it_shows(page: Page) -> None:
+    page.goto("/console#datasets/new?target=classification&horizon=5s")
+    expect(page.get_by_label("Threshold or barrier, as a return")).to_have_value("0.001")
+    with page.expect_request("**/dataset/build") as sent:
+        page.get_by_role("button", name="Build", exact=True).click()
+    request = sent.value.post_data_json
+    assert request is not None
+    assert request["target_config"] == {
+        "type": "classification",
+        "horizon": "5s",
+        "threshold": 0.001,
+    }
+    page.get_by_label("Threshold or barrier, as a return").fill("0")
+    expect(page.get_by_role("alert").filter(has_text="Threshold: must be a return above 0")).to_be_visible()
+
+
+def test_a_vector_is_in_the_order_of_the_catalogue_with_the_status_of_each_group(page: Page, running: Running) -> None:
     with running.client() as client:
-        built = client.get(f"/dataset/{second}").json()
-        assert (built["embargo_seconds"], built["targets"][0]["horizon_seconds"]) == (2, 5)
-        assert client.get(f"/dataset/{second}/verification").json()["is_intact"] is True
-        files = [path for path in (running.folder / "datasets" / second).iterdir() if path.suffix == ".parquet"]
-        files[0].write_bytes(files[0].read_bytes() + b"x")
-        changed = client.get(f"/dataset/{second}/verification").json()
-    assert (changed["is_intact"], changed["files"][files[0].name]) == (False, "changed")
-    page.get_by_role("button", name="Verify").click()
-    expect(page.get_by_role("status").filter(has_text=f"{files[0].name}: changed")).to_be_visible()
-    page.goto("/console#datasets")
-    for dataset_id in (first, second):
-        page.get_by_label(f"Compare {dataset_id}").check()
-    page.get_by_role("button", name="Compare the two chosen").click()
-    expect(page.get_by_role("region", name="Different")).to_contain_text("embargo_seconds")
-    expect(page.get_by_role("region", name="The same")).to_contain_text("sample_interval_seconds")
+        catalogue = [each["name"] for each in client.get("/features/list").json()]
+        now = client.get("/features/latest", params={"symbol": "BTCUSDT"}).json()
+    page.goto("/console#live/BTCUSDT")
+    expect(page.get_by_role("status").filter(has_text="29 of 29 features")).to_be_visible()
+    shown = page.get_by_role("region", name="Vector of BTCUSDT").locator("tbody td.name").all_inner_texts()
+    assert shown == [name for name in catalogue if name in {*now["features"], *now["missing"]}]
+    for group in now["groups"]:
+        expect(page.locator(".badges").filter(has_text=group)).to_be_visible()
 
 
 @pytest.mark.soak
@@ -265,7 +256,7 @@ def test_quality_is_reported_for_a_period_of_an_address(page: Page, running: Run
 
 
 def test_a_backfill_is_started_by_the_keyboard_and_its_refusal_is_the_apis(page: Page) -> None:
-    page.keyboard.press("9")
+    page.keyboard.press("8")
     page.get_by_label("Symbol").fill("BTCUSDT")
     page.get_by_label("First day").fill("2999-01-01")
     page.get_by_label("Last day, included").fill("2999-01-01")

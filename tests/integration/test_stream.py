@@ -150,6 +150,7 @@ def test_the_newest_row_comes_at_once_and_then_each_as_it_is_stored(serving: Ser
             "symbol": "BTCUSDT",
             "features": {"f": 0.0},
             "missing": {"g": "WARMUP"},
+            "groups": {"price": "OK"},
             "feature_registry_version": "1.0.0",
             "feature_set": "f00d",
             "age_ms": 60_000,

@@ -98,6 +98,32 @@ def test_only_the_messages_that_are_listed_change_a_value(played: Played, kernel
     check_the_law(played, kernel, draws=60)
 
 
+def test_of_trades_the_window_is_listed_and_without_the_others_the_value_is_the_same(
+    played: Played, kernel: Kernel
+) -> None:
+    raw, chosen = RawData(played.raw), kernel.feature_set
+    end_ns = START_NS + MINUTES * MINUTE_NS
+    events = read_events(raw, SYMBOL, kinds=range(KIND_COUNT), from_ns=START_NS, to_ns=end_ns)
+    trades_ns = events["recv_ns"][events["kind"] == TRADE]
+    rows_ns = START_NS + np.arange(61, MINUTES * 60) * SECOND_NS
+    silent = rows_ns[rows_ns - trades_ns[np.searchsorted(trades_ns, rows_ns) - 1] > 3 * SECOND_NS]
+    assert len(silent) > 0
+    for row_ns in (*rows_ns[::60].tolist(), *silent[:2].tolist()):
+        values = value_of(raw, kernel, events, row_ns)
+        for name, window_s in (("vwap_3s", 3), ("volume_3s", 3), ("vwap_15s", 15), ("volume_1m", 60)):
+            listed = messages_behind(raw, SYMBOL, chosen, name, row_ns)
+            of_trades = [each.recv_ns for each in listed if each.kind == "trade"]
+            is_within = (trades_ns >= row_ns - window_s * SECOND_NS) & (trades_ns < row_ns)
+            if is_within.any():
+                assert set(of_trades) == set(trades_ns[is_within].tolist())
+            else:  # one alone, which shows that trades arrive
+                assert of_trades == [trades_ns[trades_ns < row_ns][-1]]
+            is_kept = (events["kind"] != TRADE) | np.isin(events["seq"], [each.seq for each in listed])
+            column = chosen.columns.index(name)
+            found = value_of(raw, kernel, events[is_kept], row_ns)[column]
+            assert found.tobytes() == values[column].tobytes(), (name, row_ns, values[column], found)
+
+
 @pytest.mark.soak
 def test_only_the_messages_that_are_listed_change_a_value_a_thousand_times(played: Played, kernel: Kernel) -> None:
     check_the_law(played, kernel, draws=1000)

@@ -114,6 +114,7 @@ def test_the_block_that_checks_a_message_takes_one_that_is_sent() -> None:
         "symbol": "BTCUSDT",
         "features": {"mid_price": 65000.5},
         "missing": {},
+        "groups": {"price": "OK"},
         "feature_registry_version": "1.0.0",
         "feature_set": "0" * 16,
         "age_ms": 12,

@@ -1,8 +1,10 @@
 """A moment of the past: a symbol's row and order book at a tick, and the exact messages that a value of it depends on.
 
 1. The row comes out of the same start and the same kernel as a rebuild's, so it is bit for bit what was served.
-2. A value depends on the messages of the kinds that its feature reads, received within its horizon before the row; for
-   the order book, on those from the last snapshot before that horizon on. To change any other never changes it.
+2. A value depends on the messages of the kinds that its feature reads, received within what it looks back at from the
+   row: of trades its window. For the order book, on those from the last snapshot before that on. To change any other
+   never changes it.
+3. Where no trade is in the window, the newest one before it is why the value is not NO_DATA.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ import numpy.typing as npt
 
 from market.clock import MILLISECOND_NS, format_iso, format_period
 from market.errors import InvalidRequest
-from market.events import CONTROL, ORDERBOOK, Events
+from market.events import CONTROL, ORDERBOOK, TRADE, Events
 from storage.raw.events import read_events
 from storage.raw.messages import RawMessage, raw_messages
 from storage.raw.raw_data import RawData
 from training_sets.rebuild.rebuild import begin_engine, start_before
 from transforms.book_levels import Levels, book_levels
-from transforms.catalogue import FEATURES, column_horizon_ns
+from transforms.catalogue import FEATURES, column_horizon_ns, column_reach_ns
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.state import ORDER_NS
@@ -67,11 +69,21 @@ def messages_behind(raw: RawData, symbol: str, chosen: FeatureSet, column: str, 
     kinds = column_kinds(chosen, column)
     if not kinds:
         return []
-    near_ns = row_ns - column_horizon_ns(chosen, column)
+    near_ns = row_ns - column_reach_ns(chosen, column)
     first_ns, _ = raw.period(symbol)
     book_ns = start_before(raw, raw.parts(symbol), kinds, near_ns, first_ns)
     events = read_events(raw, symbol, kinds=kinds, from_ns=min(near_ns, book_ns), to_ns=row_ns)
-    return raw_messages(events[depended_on(events, near_ns=near_ns, book_ns=book_ns)])
+    counted = events[depended_on(events, near_ns=near_ns, book_ns=book_ns)]
+    found = raw_messages(counted)
+    if TRADE in kinds and not (counted["kind"] == TRADE).any():
+        found = newest_trade(raw, symbol, from_ns=row_ns - column_horizon_ns(chosen, column), to_ns=near_ns) + found
+    return found
+
+
+def newest_trade(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> list[RawMessage]:
+    """The last message with trades of ``from_ns <= recv_ns < to_ns``, alone; none where nothing traded."""
+    events = read_events(raw, symbol, kinds={TRADE}, from_ns=from_ns, to_ns=to_ns)
+    return raw_messages(events[events["kind"] == TRADE])[-1:]
 
 
 def column_kinds(chosen: FeatureSet, column: str) -> frozenset[int]:

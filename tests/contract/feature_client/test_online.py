@@ -37,6 +37,8 @@ def test_values_come_in_the_order_asked_with_what_is_not_known_and_why(
     assert [known[name].status for name in OURS] == ["PRESENT", "MISSING", "PRESENT"]
     assert known["orderflow:vwap_3s"].reason == "WARMUP"
     assert known["price:mid_price"].age == timedelta(seconds=1)
+    assert [known[name].group_status for name in OURS] == ["OK", "WARMUP", "OK"]
+    assert {feature.group_status for feature in unknown.values()} == {None}
     assert {feature.status for feature in unknown.values()} == {"UNKNOWN_ENTITY"}
 
 

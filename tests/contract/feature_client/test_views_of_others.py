@@ -66,8 +66,8 @@ def test_views_of_others_are_read_beside_ours_by_their_own_keys(
         "tier": [None, None],
     }
     known, unknown = found.features
-    assert known["fees:maker"] == (0.25, "PRESENT", None, timedelta(seconds=2))
-    assert known["fees:tier"] == (None, "MISSING", "null in the newest row", timedelta(seconds=2))
+    assert known["fees:maker"] == (0.25, "PRESENT", None, timedelta(seconds=2), None)
+    assert known["fees:tier"] == (None, "MISSING", "null in the newest row", timedelta(seconds=2), None)
     assert {feature.status for feature in unknown.values()} == {"UNKNOWN_ENTITY"}
     # A row of another entity alone needs no symbol.
     [only] = client.get_online_features(["venues:country"], [{"venue": "bybit"}]).features

@@ -129,7 +129,9 @@ def test_javascript_reads_by_name_over_plain_http(served: Served, url: str) -> N
     assert read(*OURS, key="wrong").stderr.startswith("401: ")
 
 
-def test_views_are_materialized_from_their_sources_and_ours_are_left(served: Served, tmp_path: Path) -> None:
+def test_views_are_materialized_from_their_sources_and_ours_are_left(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = Path(cast("FileSource", served.store.get_feature_view("sector").batch_source).path)
     when = datetime.now(UTC) - timedelta(minutes=5)
     pq.write_table(
@@ -143,3 +145,4 @@ def test_views_are_materialized_from_their_sources_and_ours_are_left(served: Ser
     assert (answer.status_code, answer.json()) == (200, None), answer.text
     assert column(served.ask(entities={"symbol": ["MAT"]}, features=["sector:beta"]), "beta")["values"] == [4.5]
     assert served.ours.post("/materialize-incremental", json={"end_ts": end}).status_code == 200
+    assert "aterializ" not in capsys.readouterr().out.replace("path=/materialize", "")

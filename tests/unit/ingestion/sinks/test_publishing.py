@@ -115,6 +115,7 @@ def test_a_document_has_every_known_value_and_a_reason_for_each_unknown_one() ->
         "symbol": "BTCUSDT",
         "features": {"known": 1.1},
         "missing": {"unknown": "WARMUP"},
+        "groups": {"price": "OK"},
         "feature_registry_version": "1.0.0",
         "feature_set": "f00d",
         "age_ms": 4000,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
 from market.events import CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, Events, empty_events
-from quality.book_stream import BookStream
+from quality.book_holes import BookHoles
 from quality.limits import USUAL_LIMITS
 
 BEGIN_NS = 1_700_000_000 * SECOND_NS
@@ -29,8 +29,8 @@ def books(ids: list[int], *, snapshots: frozenset[int] = frozenset({0})) -> Even
     return events
 
 
-def counted(events: Events, cuts: list[int] | None = None) -> BookStream:
-    stream = BookStream()
+def counted(events: Events, cuts: list[int] | None = None) -> BookHoles:
+    stream = BookHoles()
     bounds = [0, *sorted(cuts or []), len(events)]
     for begin, end in itertools.pairwise(bounds):
         stream.add(events[begin:end])

@@ -35,7 +35,7 @@ class Hole:
     first_id: int | None = None
 
 
-class BookStream:
+class BookHoles:
     """Takes the order book and control events of a period in tape order and counts.
 
     received: messages. missing: by update id. duplicates: messages whose update id was seen before. snapshots: messages
