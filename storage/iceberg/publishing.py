@@ -29,6 +29,7 @@ from pyiceberg.types import IcebergType
 
 from market.clock import DAY_NS, MILLISECOND_NS
 from market.errors import Conflict
+from storage.iceberg.catalog import reaching
 from storage.iceberg.columns import NAME_MAPPING, column_types, data_file, new_schema, partition_spec
 from storage.iceberg.kept_files import (
     KeptFile,
@@ -85,6 +86,11 @@ def publish_table(catalog: SqlCatalog, stored: StoredTable, *, keep_ns: int, now
     StoreUnavailable.
     """
     name = f"{stored.namespace}.{stored.name}"
+    with reaching(name):
+        return _published(catalog, stored, name, keep_ns=keep_ns, now_ns=now_ns)
+
+
+def _published(catalog: SqlCatalog, stored: StoredTable, name: str, *, keep_ns: int, now_ns: int) -> PublishedTable:
     is_cut_off = was_cut_off(stored)
     kept = _kept(stored)
     table = _table(catalog, stored, kept)
