@@ -44,14 +44,11 @@ class RowLog:
     """Both logs, for one thread; what it says of itself may be asked from any."""
 
     def __init__(self, log: FeatureLogWriter, ticks: ServedTickWriter) -> None:
-        self.outages = 0
-        """How often the store went away."""
         self.remake: Remake = lambda *_: None
         self.is_closing = False
         """Set from another thread: nothing is tried any more that may take long."""
         self._log = log
         self._ticks = ticks
-        self._is_away = False
         self._retry_at_s = 0.0
         self._asked_s: float | None = None
         self._left_out: dict[tuple[str, FeatureSet], tuple[int, int]] = {}
@@ -66,7 +63,12 @@ class RowLog:
     def is_away(self) -> bool:
         """Whether the store did not answer, or has not for LONG_S: one that takes requests and hangs gets 9 minutes."""
         asked_s = self._asked_s
-        return self._is_away or (asked_s is not None and time.monotonic() - asked_s > LONG_S)
+        return self._outage.is_on or (asked_s is not None and time.monotonic() - asked_s > LONG_S)
+
+    @property
+    def outages(self) -> int:
+        """How often the store went away."""
+        return self._outage.count
 
     @property
     def files(self) -> FeatureLog:
@@ -86,25 +88,25 @@ class RowLog:
     def append(self, rows: FeatureRows, available_ns: Int64s) -> None:
         """Take rows at whole seconds. Raises StoreUnavailable when a disk refuses, InvalidRequest."""
         key = (rows.symbol, rows.feature_set)
-        if key in self._left_out or (self._is_away and self._log.buffered_rows + len(rows) > MOST_ROWS):
+        if key in self._left_out or (self._outage.is_on and self._log.buffered_rows + len(rows) > MOST_ROWS):
             first_ns, _ = self._left_out.get(key, (int(rows.row_ns[0]), 0))
             self._left_out[key] = first_ns, int(rows.row_ns[-1])
             return
         self._log.keep(rows, available_ns)
-        if not self._is_away:
+        if not self._outage.is_on:
             self._try(self._log.flush_full)
 
     def append_given(self, rows: FeatureRows, available_ns: Int64s) -> None:
         """Take rows that readers were given. Raises as ``append``."""
-        if self._is_away and self._ticks.buffered_rows + len(rows) > MOST_ROWS:
+        if self._outage.is_on and self._ticks.buffered_rows + len(rows) > MOST_ROWS:
             return
         self._ticks.keep(rows, available_ns)
-        if not self._is_away:
+        if not self._outage.is_on:
             self._try(self._ticks.flush_full)
 
     def publish(self, symbols: Sequence[str]) -> list[str]:
         """Write what waits of these symbols; those of which everything is written. Raises as ``append``."""
-        if self._is_away or not self._try(lambda: self._write(symbols)):
+        if self._outage.is_on or not self._try(lambda: self._write(symbols)):
             return []
         behind = {symbol for symbol, _ in self._left_out}
         return [symbol for symbol in symbols if symbol not in behind]
@@ -113,9 +115,8 @@ class RowLog:
         """Between two rows: see whether the store is back, and make rows of a symbol that were left out."""
         if self.is_closing:
             return
-        if self._is_away:
+        if self._outage.is_on:
             if time.monotonic() >= self._retry_at_s and self._try(self._ask_and_write):
-                self._is_away = False
                 self._outage.end()
         elif self._left_out:
             self._make_again(next(iter(self._left_out)))
@@ -123,12 +124,12 @@ class RowLog:
     def close(self) -> None:
         """Write what waits, unless the store is away. Raises as ``append``."""
         try:
-            if not self._is_away:
+            if not self._outage.is_on:
                 self._try(self._write_all)
         finally:
             if self._sync is not None:
                 self._sync.close()
-        if self._is_away or self._left_out:
+        if self._outage.is_on or self._left_out:
             _log.warning("rows that are not in the feature log are on the tape: the next start writes them")
 
     def _try(self, write: Callable[[], object]) -> bool:
@@ -140,8 +141,6 @@ class RowLog:
         except StoreUnavailable as error:
             if not is_remote:
                 raise
-            self.outages += not self._is_away
-            self._is_away = True
             self._retry_at_s = time.monotonic() + RETRY_S
             self._outage.begin(error)
             return False

@@ -34,6 +34,7 @@ from storage.features.shadow_log import shadow_log_folder
 from storage.online.shadow_rows import ShadowRows
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from storage.outages import Outage
 from storage.places import Place
 from transforms.kernel import Kernel, compile_kernel
 from transforms.rows import FeatureRows
@@ -107,7 +108,7 @@ class _Serving:
         self._rows = 0
         self._newest_ns: int | None = None
         self._flushed_s = time.monotonic()
-        self._is_away = False
+        self._outage = Outage(_log, "online store", meanwhile=f"rows of {self._set.version} go to the log only")
         self._clock = SystemClock()
 
     def bring_to(self, marks: Mapping[str, Mark], fences: Mapping[str, int]) -> ShadowSaid:
@@ -158,11 +159,9 @@ class _Serving:
         try:
             self._online.write(newest, fences=fences)  # what is fenced is another worker's to write
         except StoreUnavailable as error:
-            if not self._is_away:
-                _log.warning("online store is down, rows of %s go to the log only: %s", self._set.version, error)
-            self._is_away = True
+            self._outage.begin(error)
         else:
-            self._is_away = False
+            self._outage.end()
 
     def _cost_ms(self) -> float | None:
         return statistics.median(self._costs) if len(self._costs) >= LEAST_COSTS else None

@@ -113,14 +113,16 @@ def test_an_outage_of_the_object_store_is_no_damage_where_the_table_is_read(
         published.write(10, 2, 5.0)
         metadata = f"/{BUCKET}/{object_place.key}/features/iceberg/price_aaaa/metadata/"
         s3.refusal = (503, "SlowDown", "As it is told.", f"GET {metadata}")
-        with pytest.raises(StoreUnavailable, match="features.price_aaaa: its metadata cannot be read"):
+        with pytest.raises(StoreUnavailable, match=r"features\.price_aaaa: its metadata cannot be read"):
             published.publish()
         s3.heal()
         published.publish()
         assert published.rows() == expected(0, 2, 1.0) + expected(10, 2, 5.0)
 
 
-def test_an_outage_of_the_catalogue_is_no_damage(here: Published, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_catalogue_is_no_damage(
+    here: Published, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here.write(0, 2, 1.0)
     here.publish()
     here.write(10, 2, 5.0)

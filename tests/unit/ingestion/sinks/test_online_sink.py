@@ -29,7 +29,11 @@ class BusyStore(OnlineStore):
         self._calls = 0
 
     def write(
-        self, rows: Sequence[OnlineRow], *, now_ns: int, fences: Mapping[str, int] | None = None  # noqa: ARG002  # of one writer
+        self,
+        rows: Sequence[OnlineRow],
+        *,
+        now_ns: int,  # noqa: ARG002  # of one writer
+        fences: Mapping[str, int] | None = None,  # noqa: ARG002  # of one writer
     ) -> WriteResult:
         self._calls += 1
         if self._calls == 1:
