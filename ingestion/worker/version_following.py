@@ -162,7 +162,7 @@ class VersionFollowing:
             found = self._store.get(activation.id)
             return found.state == COMMITTED or (found.state == PREPARING and self._now() <= found.deadline_at)
         except StoreUnavailable as error:
-            self._note_away(error)
+            self._outage.begin(error)
             return True
 
     def _decision(self, activation: Activation, change: EngineChange) -> Activation:
@@ -176,7 +176,7 @@ class VersionFollowing:
             try:
                 found = self._store.get(activation.id)
             except StoreUnavailable as error:
-                self._note_away(error)
+                self._outage.begin(error)
                 continue
             if found.state != PREPARING:
                 return found
@@ -207,7 +207,7 @@ class VersionFollowing:
         try:
             found = self._store.get(activation.id)
         except StoreUnavailable as error:
-            self._note_away(error)
+            self._outage.begin(error)
             return
         if found.state != COMMITTED:
             change.ask_back(f"taken back: {found.reason}")
