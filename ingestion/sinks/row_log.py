@@ -52,15 +52,25 @@ class RowLog:
     """Both logs, for one thread; what it says of itself may be asked from any."""
 
     def __init__(
-        self, log: FeatureLogWriter, ticks: ServedTickWriter, *, stored_ns: LastNs = lambda _symbol: None
+        self,
+        log: FeatureLogWriter,
+        ticks: ServedTickWriter,
+        *,
+        stored_ns: LastNs = lambda _symbol: None,
+        name: str = "the feature log",
+        remedy: str = "feature-service rebuild --symbol {symbol} computes them",
     ) -> None:
-        """stored_ns: of what the online store has, which was given to readers."""
+        """stored_ns: of what the online store has, which was given to readers.
+
+        name: of the log, for lines about it. remedy: for rows that the tape does not give.
+        """
         self.remake: Remake = lambda *_: None
         self.is_closing = False
         """Set from another thread: nothing is tried any more that may take long."""
         self._log = log
         self._ticks = ticks
         self._stored_ns = stored_ns
+        self._name, self._remedy = name, remedy
         self._unsettled: set[tuple[str, FeatureSet]] = set()
         """Of which it is not known where the log ends."""
         self._noting = threading.Lock()
@@ -70,7 +80,7 @@ class RowLog:
         self._sync: GroupSync | None = None
         self._outage = Outage(
             _log,
-            "the object store of the feature log",
+            f"the object store of {name}",
             meanwhile="rows wait in memory and are made from the tape beyond that",
         )
 
@@ -147,6 +157,11 @@ class RowLog:
         behind = {symbol for symbol, _ in self._left_out}
         return [symbol for symbol in symbols if symbol not in behind]
 
+    def flush(self) -> None:
+        """Write what waits, unless the store is away. Raises as ``append``."""
+        if not self._outage.is_on:
+            self._try(self._write_all)
+
     def look(self) -> None:
         """Between two rows: see whether the store is back, and make rows of a symbol that were left out."""
         if self.is_closing:
@@ -161,13 +176,12 @@ class RowLog:
     def close(self) -> None:
         """Write what waits, unless the store is away. Raises as ``append``."""
         try:
-            if not self._outage.is_on:
-                self._try(self._write_all)
+            self.flush()
         finally:
             if self._sync is not None:
                 self._sync.close()
         if self._outage.is_on or self._left_out:
-            _log.warning("rows that are not in the feature log are on the tape: the next start writes them")
+            _log.warning("rows that are not in %s are on the tape: the next start writes them", self._name)
 
     def _try(self, write: Callable[[], object]) -> bool:
         """Whether it was written; when it was not, an outage begins or lasts."""
@@ -251,9 +265,7 @@ class RowLog:
         del self._left_out[key]
         if made is None:
             _log.error(
-                "%s: rows of the outage are not in the feature log; feature-service rebuild --symbol %s computes them",
-                symbol,
-                symbol,
+                "%s: rows of the outage are not in %s; %s", symbol, self._name, self._remedy.format(symbol=symbol)
             )
             return
         self._log.keep(made.rows, made.available_ns)
