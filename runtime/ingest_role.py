@@ -270,6 +270,7 @@ class IngestRole:
                 "log_outages_total": sinks.record.outages,
                 "log_is_away": float(sinks.record.is_away),
                 "log_symbols_left_out": sinks.record.symbols_left_out,
+                "waits_for_raw": float(self._published.waits_for is not None),
                 "slow_computations_total": sinks.tally.slow,
                 "figures_dropped_total": sinks.figures.dropped,
                 "lease_outages_total": ownership.outages,
@@ -282,7 +283,7 @@ class IngestRole:
             return {
                 **status,
                 "leases": dict(ownership.fences),
-                "waits_for_raw": self._published.waits_for,
+                "waits_for": self._published.waits_for,
                 "feature_registry_version": pipeline.feature_set.version,
                 "follows_activations": self._follows,
                 "shadow_versions": {} if self._shadows is None else self._shadows.status(),
