@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyiceberg.expressions.visitors import _ManifestEvalVisitor
+from pyiceberg.manifest import ManifestFile
 from sqlalchemy import create_engine, make_url
 
 from market.clock import DAY_NS, SECOND_NS
@@ -19,7 +21,7 @@ from storage.iceberg.catalog import listed_tables, open_catalog
 from storage.objects.path import ObjectPath
 from storage.retention.features import delete_feature_days, expired_feature_days
 from tests.ports import free_port
-from tests.published_tables import MIDNIGHT_NS, SET, SYMBOL, Published, addresses, expected
+from tests.published_tables import FEATURES, MIDNIGHT_NS, SET, SYMBOL, Published, addresses, expected
 from tests.s3_server import BUCKET, FaultProxy
 
 
@@ -140,3 +142,22 @@ def test_an_outage_of_the_catalogue_is_no_damage(
         pass
     here.publish()
     assert here.rows() == expected(0, 2, 1.0) + expected(10, 2, 5.0)
+
+
+def test_no_two_manifests_are_looked_at_by_one_evaluator(here: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps what it looks at, and pyiceberg looks at several in several threads."""
+    for at in range(3):
+        here.rebuild(10 * at, 3, 1.0, f"{at:02x}")
+        here.publish()
+    asked: list[_ManifestEvalVisitor] = []
+    evaluate = _ManifestEvalVisitor.eval
+
+    def noted(self: _ManifestEvalVisitor, manifest: ManifestFile) -> bool:
+        asked.append(self)
+        return evaluate(self, manifest)
+
+    monkeypatch.setattr(_ManifestEvalVisitor, "eval", noted)
+    here.rebuild(0, 3, 2.0, "ff")
+    assert here.publish()[FEATURES].dropped > 0
+    assert len(asked) > 2
+    assert len({id(each) for each in asked}) == len(asked)
