@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from market.errors import StoreRefused, StoreUnavailable
@@ -24,13 +26,19 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Places:
-    """Of one process. claims: whether it writes raw data, which is one database's alone."""
+    """Of one process. claims: whether it writes raw data, which is one database's alone.
 
-    def __init__(self, settings: Settings, servers: Servers, *, claims: bool) -> None:
+    then: what else needs the stores, done by ``run`` once they are prepared; may raise StoreUnavailable.
+    """
+
+    def __init__(
+        self, settings: Settings, servers: Servers, *, claims: bool, then: Callable[[], object] = lambda: None
+    ) -> None:
         self.is_prepared = False
         self._settings = settings
         self._servers = servers
         self._claims = claims
+        self._then = then
         self._stop = threading.Event()
         self._outage = Outage(_log, "an object store", meanwhile="what needs it waits, the rest goes on")
 
@@ -45,8 +53,11 @@ class Places:
 
     def run(self) -> None:
         """Return once everything is prepared, or ``stop`` was called. Raises Conflict, CorruptStore."""
-        while not self.is_prepared and not self._stop.wait(RETRY_S):
-            self._try()
+        while not self._stop.wait(RETRY_S):
+            with suppress(StoreUnavailable):  # away again, or the database is, whose users say so
+                if self.is_prepared or self._try():
+                    self._then()
+                    return
 
     def stop(self) -> None:
         """Let ``run`` return; from any thread."""

@@ -50,7 +50,7 @@ def prepared_process(
             served = served_from_now(settings, servers, metadata, given=version)
         with upkeep_store(servers) as store:
             store.register(periods)  # where no process has the jobs role, health tells
-        apply_feature_store(settings, servers)
-        places = Places(settings, servers, claims=claims)
+        places = Places(settings, servers, claims=claims, then=lambda: apply_feature_store(settings, servers))
         places.begin()
+        apply_feature_store(settings, servers, makes_folders=places.is_prepared)
         yield Prepared(servers, unprepared_stores(settings), served, places)
