@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from api import checks
 from api.checks import Answer, Check, ask, store_checks
 from api.computations import COMPUTATIONS, computations_check
-from api.feature_log import FEATURE_LOG, feature_log_check
+from api.feature_log import FEATURE_LOG, INGEST, feature_log_check, ingest_check
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
 from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
@@ -42,6 +42,7 @@ async def health(request: Request, services: OfProcess) -> Health:
         UPKEEP: upkeep_check(services),
         COMPUTATIONS: computations_check(services),
         FEATURE_LOG: feature_log_check(services),
+        INGEST: ingest_check(services),
     }
     answers = await _ask(request, services, **others)
     upkeep, computations = answers.pop(UPKEEP), answers.pop(COMPUTATIONS)
@@ -95,8 +96,8 @@ async def health(request: Request, services: OfProcess) -> Health:
 
 @router.get("/ready", responses={503: {"model": Readiness}})
 async def ready(request: Request, services: OfProcess) -> JSONResponse:
-    """200 once every store responds and a followed symbol has a row to serve; until then 503 with what is missing."""
-    answers = await _ask(request, services)
+    """200 once every store responds, a followed symbol has a row and ingest waits for nothing; else 503 says why."""
+    answers = await _ask(request, services, **{INGEST: ingest_check(services)})
     missing = [answer.reason for answer in answers.values() if answer.reason is not None]
     online = answers["online_store"]
     if online.reason is None and not online.found["vectors"]:

@@ -16,6 +16,7 @@
     ├── CorruptStore           bytes on disk are not what was written
     ├── FeastRefusal           Feast's own error, answered as Feast spells it, with its status
     └── StoreUnavailable       retry: a store or server is away (HTTP 503)
+        └── StoreRefused           it answered, and would refuse again: change a setting or a right
 
 An error that only its own package meets stands there and derives from the root: the API's own statuses, a gateway that
 refuses, a role that failed, a client's look into the future. A message about a value that broke a rule reads
@@ -91,6 +92,10 @@ class CorruptStore(FeatureServiceError):
 
 class StoreUnavailable(FeatureServiceError):
     """A store or server is away; the same call may succeed later."""
+
+
+class StoreRefused(StoreUnavailable):
+    """A store answered that it does not let in who asks, or has not what is asked for: waiting changes nothing."""
 
 
 class FeastRefusal(FeatureServiceError):

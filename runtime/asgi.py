@@ -70,6 +70,8 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[http.Application, lis
     builds = BuildWatch(books, stores.datasets)
     versions = stack.enter_context(served_version_watch(settings, servers, serving))
     roles = [Role("build watch", builds.run, builds.stop), Role("registry watch", versions.run, versions.stop)]
+    if not prepared.places.is_prepared:
+        roles.append(Role("object store", prepared.places.run, prepared.places.stop))
     if servers.embedded_pids:
         watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
         stack.callback(watch.close)

@@ -37,12 +37,14 @@ def feature_serving(servers: Servers) -> FeatureServing:
     return FeatureServing(partial(feature_store, servers), now_s=time.monotonic, away=FEAST_AWAY, refused=FEAST_REFUSED)
 
 
-def apply_feature_store(settings: Settings, servers: Servers) -> list[str]:
+def apply_feature_store(settings: Settings, servers: Servers, *, makes_folders: bool = True) -> list[str]:
     """Register every definition, one apply at a time; returns the changes, a line each.
 
-    Afterwards the registry is exported, with the yaml that applications read with.
+    Afterwards the registry is exported, with the yaml that applications read with. makes_folders: of views, which
+    needs the object store that they are in.
     """
-    return [str(change) for change in _planned(settings, servers, is_applied=True)]
+    changes = _planned(settings, servers, is_applied=True, makes_folders=makes_folders)
+    return [str(change) for change in changes]
 
 
 class FeatureServices:
@@ -76,7 +78,9 @@ def plan_feature_store(settings: Settings, servers: Servers) -> list[str]:
     return [str(change) for change in _planned(settings, servers, is_applied=False)]
 
 
-def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[PlannedChange]:
+def _planned(
+    settings: Settings, servers: Servers, *, is_applied: bool, makes_folders: bool = True
+) -> list[PlannedChange]:
     from feature_repo.apply import apply_definitions, plan
     from feature_repo.definitions import definitions
     from feature_repo.foreign import foreign_definitions
@@ -86,8 +90,13 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     from storage.durable_files import make_folder
     from storage.places import place_of
 
-    if is_applied:
+    if is_applied and makes_folders:
         prepare_places(settings)  # below which the folders of views are made
+
+    def make(address: str) -> None:
+        if makes_folders:
+            make_folder(place_of(address))
+
     ours = definitions(
         features_folder=settings.feature_log_storage_path.resolve(),
         versions_folder=settings.feature_registry_versions_dir,
@@ -99,7 +108,7 @@ def _planned(settings: Settings, servers: Servers, *, is_applied: bool) -> list[
     ):
         changes = plan(store, objects)
         if is_applied:
-            apply_definitions(store, objects, make_folder=lambda address: make_folder(place_of(address)))
+            apply_definitions(store, objects, make_folder=make)
             export_registry(store, write_client_yamls(settings, servers) / "registry.db")
     return changes
 

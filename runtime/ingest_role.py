@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
 from ingestion.sinks.publishing import LivePublisher
-from ingestion.sinks.row_log import Remake
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -29,11 +29,11 @@ from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
 from ingestion.worker.shadow_serving import ShadowServing
 from ingestion.worker.status import worker_status
-from ingestion.worker.steady_clock import WorkerClock
 from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
-from runtime.ingest_sinks import IngestSinks, open_publisher
+from market.errors import StoreUnavailable
+from runtime.ingest_sinks import IngestSinks, open_publisher, remaking, stored_row_ns
 from runtime.ingest_versions import RoleVersions, version_before
 from runtime.interpreter import tune
 from runtime.kernel_start import warm_up
@@ -47,9 +47,9 @@ from storage.database.shadow import ShadowStore
 from storage.features.log import FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
+from storage.raw.published import Published
 from storage.tape.lock import is_held
 from storage.tape.segments import tape_folder
-from transforms.rows import FeatureSet
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class IngestRole:
         self._stop = threading.Event()
         self._worker: Worker | None = None
         self._describe: Callable[[], dict[str, Any]] | None = None
+        self._published = Published(settings.raw_data_storage_path)
         self._room = DiskRoom(
             [place for place in (settings.raw_folder, settings.feature_log_storage_path) if isinstance(place, Path)],
             stop_percent=settings.feature_service_disk_stop_percent,
@@ -125,6 +126,7 @@ class IngestRole:
     def stop(self) -> None:
         """Let ``run`` end; from any thread."""
         self._stop.set()
+        self._published.close()
         if self._worker is not None:
             self._worker.stop()
 
@@ -139,13 +141,14 @@ class IngestRole:
     def _ingest(self, ownership: Ownership, shard: str | None) -> None:
         """shard: the queue that this worker reads; None where it reads everything."""
         settings, chosen = self._settings, self._kernel.feature_set
+        self._published.look()
         parts = warmed(settings, self._choice, make_source(settings, self._choice, self._machine, shard=shard), chosen)
         sinks = self._open_sinks(ownership, parts)
         worker = self._open_worker(ownership, parts, sinks, shard)
         self._worker = worker
         withheld = WithheldGroups()
         pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
-        sinks.record.make_left_out_with(self._remake(pipeline, parts.clock))
+        sinks.record.make_left_out_with(remaking(settings, pipeline, parts.clock))
         sinks.tally.counts_of = lambda symbol: (pipeline.lanes[symbol].messages, pipeline.rejected_of(symbol))
         self._describe = self._description(ownership, worker, pipeline, sinks, parts)
         self.registry.register(StatusCollector(self._describe, now_ns=parts.clock.now_ns))
@@ -165,21 +168,27 @@ class IngestRole:
                     versions.following(pipeline, self._kernel, on_changed=lambda _kernel: worker.keep_checkpoints())
                 )
                 self._shadows = stack.enter_context(versions.beside(pipeline, fences=lambda: ownership.fences))
-            worker.run(pipeline)
+            try:
+                worker.run(pipeline)
+            except StoreUnavailable:
+                if not self._published.has_given_up:
+                    raise  # else it was stopped while it waited, and nothing was taken
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
 
     def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> IngestSinks:
         settings, clock, stages = self._settings, parts.clock, StageTimes(self.registry)
+        online = online_store(self._servers)
         record = RowRecord(
             FeatureLogWriter(settings.feature_log_storage_path),
             ServedTickWriter(settings.feature_log_storage_path),
             raw_folder=settings.raw_folder,
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
+            stored_ns=partial(stored_row_ns, online),
         )
         figures = computation_writer(self._servers.postgres_url)
         tally = ComputationTally(tell=figures.add, on_close=figures.close)
-        redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
+        redis = OnlineSink(online, memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
             newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
@@ -192,17 +201,17 @@ class IngestRole:
             tally.note_stored(served, now_ns)
             record.note_given(served, given_ns=now_ns)
 
-        online = LatestRows(redis, on_written=note_online)
+        newest = LatestRows(redis, on_written=note_online)
         outgoing = open_publisher(settings, self.bus)
         publisher = LivePublisher(
             outgoing,
             clock=clock,
             make_id=lambda: uuid.uuid4().hex,
             fencing=ownership,
-            is_storing=lambda: online.is_busy,
+            is_storing=lambda: newest.is_busy,
             has_grid=settings.feature_service_publish_grid,
         )
-        return IngestSinks(stages, record, redis, online, outgoing, publisher, figures, tally)
+        return IngestSinks(stages, record, redis, newest, outgoing, publisher, figures, tally)
 
     def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: IngestSinks, shard: str | None) -> Worker:
         return Worker(
@@ -225,7 +234,7 @@ class IngestRole:
         settings = self._settings
         return Pipeline(
             self._kernel,
-            instrument_pins(settings),
+            instrument_pins(settings, self._published),
             raw_folder=settings.raw_folder,
             dead_letter=dead_letter(settings),
             # Closed from the last to the first: what the online store is given is timed and recorded until then.
@@ -241,17 +250,8 @@ class IngestRole:
             claim=lambda symbol: None if shard is None else ownership.claim(symbol, held_tapes=self._held_tapes),
             withhold=withheld.apply,
             before=self._before,
-            parquet=settings.raw_data_storage_path,
+            published=self._published,
         )
-
-    def _remake(self, pipeline: Pipeline, clock: WorkerClock) -> Remake:
-        def remake(symbol: str, chosen: FeatureSet, first_ns: int, last_ns: int) -> ServedRows | None:
-            kernel = pipeline.lanes[symbol].engine.kernel
-            if kernel.feature_set != chosen:  # another version is served since
-                kernel = compiled_kernel(self._settings, chosen.version)
-            return pipeline.rows_again(symbol, kernel, (first_ns, last_ns), clock.now_ns())
-
-        return remake
 
     def _now(self) -> datetime:
         return to_datetime(self._machine.now_ns())
@@ -270,6 +270,7 @@ class IngestRole:
                 "log_outages_total": sinks.record.outages,
                 "log_is_away": float(sinks.record.is_away),
                 "log_symbols_left_out": sinks.record.symbols_left_out,
+                "waits_for_raw": float(self._published.waits_for is not None),
                 "slow_computations_total": sinks.tally.slow,
                 "figures_dropped_total": sinks.figures.dropped,
                 "lease_outages_total": ownership.outages,
@@ -282,6 +283,7 @@ class IngestRole:
             return {
                 **status,
                 "leases": dict(ownership.fences),
+                "waits_for": self._published.waits_for,
                 "feature_registry_version": pipeline.feature_set.version,
                 "follows_activations": self._follows,
                 "shadow_versions": {} if self._shadows is None else self._shadows.status(),

@@ -39,7 +39,6 @@ from runtime.shadow import shadow_watch
 from runtime.sources import SourceChoice
 from runtime.upkeep import open_upkeep
 from runtime.wiring import metadata_store
-from storage.database.data_folder import claim_folder
 from storage.database.job_queue import JobQueue
 from storage.online.memory import OnlineMemory
 from training_sets.builds.builds import DatasetBuilds
@@ -73,10 +72,9 @@ def run_roles(  # noqa: PLR0913  # the options of the command
     """
     with sigterm_as_interrupt(), ExitStack() as stack:
         follows = version is None and settings.feature_registry_use_db
-        process = stack.enter_context(prepared_process(settings, version=version, periods=periods))
+        claims = not {"ingest", "jobs"}.isdisjoint(roles)
+        process = stack.enter_context(prepared_process(settings, version=version, claims=claims, periods=periods))
         servers, stores, version = process.servers, process.stores, process.version
-        if {"ingest", "jobs"} & set(roles):
-            claim_folder(servers.postgres_url, settings.raw_data_storage_path)
         serving, memory = ServedVersion(version), OnlineMemory()
         prepared = []
         registry = metrics_registry()
@@ -117,6 +115,8 @@ def run_roles(  # noqa: PLR0913  # the options of the command
             prepared.append(
                 _served_version_watch(stack.enter_context(served_version_watch(settings, servers, serving)))
             )
+        if not process.places.is_prepared:
+            prepared.append(Role("object store", process.places.run, process.places.stop, ends_with_others=True))
         if servers.embedded_pids:
             server_watch = ServerWatch(servers.embedded_pids, settings.feature_service_data_path)
             stack.callback(server_watch.close)

@@ -28,6 +28,11 @@ class Stores:
 def open_stores(settings: Settings) -> Stores:
     """Opens nothing but what is in memory: a folder need not be there yet; an object store must answer."""
     prepare_places(settings)
+    return unprepared_stores(settings)
+
+
+def unprepared_stores(settings: Settings) -> Stores:
+    """``open_stores`` for who sees to it that object stores are prepared."""
     raw, pins = RawData(settings.raw_folder, settings.raw_data_storage_path), instrument_pins(settings)
     return Stores(
         raw=RawHistory(raw, partial(whole_raw, raw, instruments=pins)),

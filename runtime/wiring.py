@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ingestion.pipeline.served_rows import Availability, RowSink
     from ingestion.pipeline.warming import WarmingPlan
     from ingestion.rabbitmq.connection import BrokerAddress
+    from market.instruments import Instrument
     from quality.drift import DriftLimits
     from quality.limits import QualityLimits
     from runtime.stores import Stores
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from storage.online.feed import RowFeed
     from storage.online.store import OnlineStore
     from storage.places import Place
+    from storage.raw.published import Published
     from training_sets.rebuild.due_days import Rebuild
     from transforms.kernel import Kernel
     from transforms.rows import FeatureSet
@@ -39,12 +40,15 @@ def kernel_cache_folder(settings: Settings) -> Path:
     return settings.feature_service_cache_path / "kernels"
 
 
-def instrument_pins(settings: Settings) -> InstrumentPins:
-    """The pinned scales of the raw folder, held to what raw Parquet states."""
+def instrument_pins(settings: Settings, published: Published | None = None) -> InstrumentPins:
+    """The pinned scales of the raw folder, held to what raw Parquet states, by ``published`` where that is given."""
     from storage.instruments import InstrumentPins
     from storage.raw.manifest import stated_scale
 
-    return InstrumentPins(settings.raw_folder, stated=partial(stated_scale, settings.raw_data_storage_path))
+    def stated(symbol: str, *, is_pinned: bool) -> Instrument | None:  # noqa: ARG001  # it is asked all the same
+        return stated_scale(settings.raw_data_storage_path, symbol)
+
+    return InstrumentPins(settings.raw_folder, stated=stated if published is None else published.scale)
 
 
 def prepare_places(settings: Settings) -> None:
@@ -158,6 +162,7 @@ def make_pipeline(
     from ingestion.pipeline.served_rows import available_now
     from ingestion.sinks.sinks import FeatureLogSink
     from storage.features.log import FeatureLogWriter
+    from storage.raw.published import Published
 
     prepare_places(settings)
     return Pipeline(
@@ -169,7 +174,7 @@ def make_pipeline(
         availability=availability or available_now,
         tape_sync_ms=settings.feature_service_tape_sync_ms,
         market=settings.feature_service_market,
-        parquet=settings.raw_data_storage_path,
+        published=Published(settings.raw_data_storage_path),
     )
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from zlib import crc32
 
 import msgspec
@@ -38,16 +37,27 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 _LINE: Final = msgspec.json.Decoder(_Line, strict=True)
 
 
+class Stated(Protocol):
+    """What raw Parquet states of a symbol's scale."""
+
+    def __call__(self, symbol: str, *, is_pinned: bool) -> Instrument | None: ...
+
+
+def _nothing_stated(symbol: str, *, is_pinned: bool) -> Instrument | None:  # noqa: ARG001  # nobody is asked
+    return None
+
+
 class InstrumentPins:
     """The pinned instruments of one raw folder; several processes may use it at once and agree.
 
-    stated: the scale that raw Parquet states of a symbol, None where there is none of it.
+    stated: the scale that raw Parquet states of a symbol, None where there is none of it, or where it is pinned here
+        and nobody can be asked.
 
     Every method raises CorruptStore, naming the file, when it does not hold what was written or raw Parquet states
     another scale; the writing ones raise StoreUnavailable when the disk refuses.
     """
 
-    def __init__(self, root: Path, *, stated: Callable[[str], Instrument | None] = lambda _symbol: None) -> None:
+    def __init__(self, root: Path, *, stated: Stated = _nothing_stated) -> None:
         self._root = root
         self._path = root / FILE_NAME
         self._stated = stated
@@ -61,7 +71,7 @@ class InstrumentPins:
         if known is not None:
             return known
         pinned = self._pins().get(symbol)
-        stated = self._stated(symbol)
+        stated = self._stated(symbol, is_pinned=pinned is not None)
         if pinned is None and stated is not None:
             _log.warning("%s: had no scale for %s, restored from raw Parquet", self._path, symbol)
             pinned = self._pin_once(stated)

@@ -103,11 +103,18 @@ def opened_parquet(path: Place, *, is_checked: bool = True) -> Iterator[pq.Parqu
 
 @contextmanager
 def reading_parquet(path: Place) -> Iterator[None]:
-    """What pyarrow cannot read becomes CorruptStore naming the file."""
+    """What pyarrow cannot read becomes CorruptStore naming the file, or StoreUnavailable."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        # What Arrow says does not tell damage from a connection that was lost. The bytes do.
-        if isinstance(path, ObjectPath) and path.is_intact():
-            raise StoreUnavailable(f"{path}: no whole answer: {error}") from error
+        check_answered(path, error)
         raise CorruptStore(f"{path}: must be whole Parquet, was {error}") from error
+
+
+def check_answered(path: Place, error: BaseException) -> None:
+    """Raises StoreUnavailable where a file is whole in its object store, and pyarrow could not read it all the same.
+
+    What Arrow says does not tell damage from a connection that was lost. The bytes do.
+    """
+    if isinstance(path, ObjectPath) and path.is_intact():
+        raise StoreUnavailable(f"{path}: no whole answer: {error}") from error

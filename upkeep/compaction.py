@@ -2,7 +2,8 @@
 
 1. Which segments lack a part is seen from names alone. A symbol without such a segment is not opened.
 2. What was made is read back, with its segment, as ``verify tape`` reads it.
-3. A symbol that fails leaves the others to be done; the run fails in the end, naming it.
+3. A symbol that fails leaves the others to be done; the run fails in the end, naming it. Once an object store does not
+   answer, the others would wait in vain: the run ends as unavailable, which is no damage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from ingestion.decoding.scales import Instruments
 from ingestion.tape.compaction import compact_tape, part_name
 from ingestion.tape.report import verify_parts
-from market.errors import CorruptStore, FeatureServiceError
+from market.errors import FeatureServiceError
 from storage.durable_files import changing_files
 from storage.places import Place
 from storage.raw.manifest import entry_paths
@@ -23,6 +24,7 @@ from storage.raw.raw_data import RawData
 from storage.tape import tape_symbols
 from storage.tape.lock import is_held
 from storage.tape.segments import FINISHED, OPEN, segment_paths, tape_folder
+from upkeep.failures import Failures
 from upkeep.tasks import Reach
 
 _log = logging.getLogger(__name__)
@@ -34,12 +36,12 @@ def compact_finished(
     """Make and check the parts of every finished segment that has none; place: of raw Parquet, None is the raw folder.
 
     Raises CorruptStore when a symbol could not be compacted, or when what was made is damaged, after all symbols were
-    done.
+    done; StoreUnavailable where nothing is known to be damaged, and disk or store refused.
     """
     raw = RawData(raw_folder, place)
     lacking = {symbol: found for symbol in tape_symbols(raw_folder) if (found := lacking_parts(raw, symbol))}
     made = messages = verified = torn_bytes = 0
-    failures: list[str] = []
+    failures = Failures()
     problems: list[str] = []
     for at, symbol in enumerate(lacking):
         reach(at / len(lacking))
@@ -50,19 +52,20 @@ def compact_finished(
             made_now = [name for name in lacking[symbol] if name not in unmade]
             check = verify_parts(raw_folder, symbol, made_now, instruments, place=place)
         except FeatureServiceError as error:
-            failures.append(f"{symbol}: {error}")
+            failures.add(symbol, error)
+            if failures.is_away(raw.place):
+                break
             continue
         made += done.made
         messages += done.messages
         verified += check.parts
         torn_bytes += done.torn_bytes
-        failures += [f"{symbol}: {finding}" for finding in check.findings]
+        failures.damaged += [f"{symbol}: {finding}" for finding in check.findings]
         problems += [
             f"{symbol}: segment {name}: must hold a whole frame to become a part, held none" for name in unmade
         ]
         _log.info("%s: %d parts of %d messages made and checked", symbol, done.made, done.messages)
-    if failures:
-        raise CorruptStore(f"compaction: must leave every part whole, was not: {'; '.join(failures)}")
+    failures.check("compaction: must leave every part whole, was not")
     return {
         "symbols": len(lacking),
         "parts_made": made,

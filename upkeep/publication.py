@@ -1,17 +1,19 @@
 """Publication: every table of the stores becomes a snapshot of its Iceberg table, where something changed.
 
-A table that fails leaves the others to be published; the run fails in the end, naming it.
+A table that fails leaves the others to be published; the run fails in the end, naming it. Once an object store does not
+answer, the others would wait in vain: the run ends as unavailable, which is no damage.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from market.errors import CorruptStore, FeatureServiceError
+from market.errors import FeatureServiceError
 from storage.features.log import FeatureLog
 from storage.file_locks import exclusive
 from storage.iceberg.stored_tables import stored_tables
 from storage.raw.raw_data import RawData
+from upkeep.failures import Failures
 from upkeep.tasks import Reach
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ def publish_changed(
 ) -> list[PublishedTable]:
     """The tables that have a file, or had one, by name; keep_ns: how long snapshots stay that are not the current ones.
 
-    Raises CorruptStore when a table could not be published, after the others were.
+    Raises CorruptStore when a table could not be published, after the others were, StoreUnavailable when disk, store or
+    catalogue refused.
     """
     from storage.iceberg.publishing import publish_table
 
     done: list[PublishedTable] = []
-    failures: list[str] = []
+    failures = Failures()
     with exclusive(log.folder / ".publishing"):
         tables = list(stored_tables(raw, log))
         for at, stored in enumerate(tables):
@@ -38,10 +41,11 @@ def publish_changed(
             try:
                 published = publish_table(catalog, stored, keep_ns=keep_ns, now_ns=now_ns)
             except FeatureServiceError as error:
-                failures.append(f"{stored.namespace}.{stored.name}: {error}")
+                failures.add(f"{stored.namespace}.{stored.name}", error)
+                if failures.is_away(raw.place, log.folder):
+                    break
                 continue
             if published.snapshot_id is not None:
                 done.append(published)
-    if failures:
-        raise CorruptStore(f"publication: must publish every table, could not: {'; '.join(failures)}")
+    failures.check("publication: must publish every table, could not")
     return sorted(done, key=lambda each: each.name)

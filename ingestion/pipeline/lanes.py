@@ -20,7 +20,7 @@ from market.errors import StoreUnavailable
 from market.instruments import Instrument
 from market.markets import Market
 from storage.checkpoints import Checkpoint, write_checkpoint
-from storage.places import Place
+from storage.raw.published import Published
 from storage.tape import Hole, TapeDisk, TapeWriter, has_tape, read_tape_and_holes
 from transforms.engine import Engine
 from transforms.kernel import Kernel
@@ -63,7 +63,7 @@ class LaneRules:
     tape is. market: of every message. history: what a symbol continues from, in addition to its tape; without it a
     checkpoint is saved at the end. on_gap: called with a symbol whose order book was lost. claim: called with a symbol
     before its tape is opened; raises what forbids it. before: the version that was served before this one, if any was.
-    parquet: where raw Parquet is; None is the raw folder.
+    published: of raw Parquet; None is that of the raw folder.
     """
 
     raw_folder: Path
@@ -75,7 +75,7 @@ class LaneRules:
     on_gap: Callable[[str], object]
     claim: Callable[[str], object]
     before: VersionBefore | None
-    parquet: Place | None = None
+    published: Published | None = None
 
 
 class Lanes:
@@ -137,7 +137,7 @@ class Lanes:
             disk=self._disk,
             segment_ns=self._rules.segment_ns,
             market=self._rules.market,
-            parquet=self._rules.parquet,
+            published=self._rules.published,
         )
         try:
             engine = Engine(self.kernel, instrument, grid_ns=self._rules.grid_ns)

@@ -32,7 +32,7 @@ from market.clock import HOUR_NS, SECOND_NS
 from market.errors import MalformedMessage, RejectedMessage
 from market.events import CONTROL, TICKER
 from market.markets import DEFAULT_MARKET, Market
-from storage.places import Place
+from storage.raw.published import Published
 from storage.tape import DEFAULT_SYNC_MS
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
@@ -60,7 +60,7 @@ class Pipeline:
         claim: Callable[[str], object] = lambda _symbol: None,
         withhold: Callable[[FeatureRows], FeatureRows] = lambda rows: rows,
         before: VersionBefore | None = None,
-        parquet: Place | None = None,
+        published: Published | None = None,
     ) -> None:
         """symbols: those to take, None is all. withhold: what becomes of rows before anybody gets them.
 
@@ -70,7 +70,7 @@ class Pipeline:
         own = instruments if symbols is None else OwnInstruments(instruments, symbols)
         self.decoders = Decoders(venue_of(market), own)
         rules = LaneRules(
-            raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, parquet
+            raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, published
         )
         self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._served)
         self.rows_again = self._lanes.rows_again

@@ -27,6 +27,7 @@ import aiormq
 
 from ingestion.rabbitmq.connection import LOST, BrokerAddress, connect, is_lost
 from market.errors import StoreUnavailable
+from storage.outages import Outage
 
 if TYPE_CHECKING:
     from aiormq.abc import DeliveredMessage
@@ -144,20 +145,16 @@ class QueueReader:
     async def run(self) -> None:
         """Read until ``close``; after it the connection stays for the last acknowledgements, until ``release``."""
         pause_s = FIRST_PAUSE_S
-        is_away = False
+        outage = Outage(_log, str(self._address), meanwhile="connecting again and again")
         while not self._closing.is_set():
             try:
                 connection = await connect(self._address)
             except LOST as error:
-                if not is_away:
-                    _log.warning("%s: cannot connect, retrying: %s", self._address, error)
-                is_away = True
+                outage.begin(f"cannot connect: {error}")
                 await _wait(self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
-            if is_away:
-                _log.warning("%s: connected again", self._address)
-            is_away = False
+            outage.end()
             self.connections += 1
             pause_s = FIRST_PAUSE_S
             refused = asyncio.Event()
@@ -169,7 +166,7 @@ class QueueReader:
             if refused.is_set():
                 await _wait(self._closing, QUEUE_RETRY_S)
             elif not self._closing.is_set():
-                _log.warning("%s: the connection was lost", self._address)
+                outage.begin("the connection was lost")
 
     async def close(self) -> None:
         """Read nothing more."""

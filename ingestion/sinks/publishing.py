@@ -29,6 +29,7 @@ from ingestion.sinks.sinks import last_reasons, last_statuses
 from market.clock import MINUTE_NS, SECOND_NS, Clock
 from market.errors import StoreUnavailable
 from storage.online.document import vector_document
+from storage.outages import Outage
 from transforms.rows import FeatureRows
 
 LIVE_FEATURES: Final = "features.live"
@@ -112,7 +113,6 @@ class LivePublisher:
         self.published = 0
         self.replaced = 0
         """Rows that a newer one replaced before the broker took them."""
-        self.outages = 0
         self._publisher = publisher
         self._clock = clock
         self._make_id = make_id
@@ -121,12 +121,19 @@ class LivePublisher:
         self._intervals = {**INTERVALS, GRID: 1} if has_grid else INTERVALS
         self._lock = threading.Lock()
         self._waiting: deque[_Row] = deque()
-        self._is_away = False
+        self._outage = Outage(
+            _log, f"the broker of {LIVE_FEATURES}", meanwhile="the newest row of each symbol and interval waits"
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived = asyncio.Event()
         self._has_ended = asyncio.Event()
         self._has_ended.set()
         self._is_closing = False
+
+    @property
+    def outages(self) -> int:
+        """How often the broker went away."""
+        return self._outage.count
 
     @property
     def waiting(self) -> int:
@@ -143,7 +150,7 @@ class LivePublisher:
                         for interval, step_ns in self._intervals.items()
                         if row_ns % step_ns == 0
                     )
-            if self._is_away or len(self._waiting) > BUFFERED_ROWS:
+            if self._outage.is_on or len(self._waiting) > BUFFERED_ROWS:
                 self._keep_the_newest()
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed: nobody publishes any more
@@ -182,9 +189,7 @@ class LivePublisher:
                 await asyncio.sleep(RETRY_S)
             else:
                 self.published += len(rows)
-                if self._is_away:
-                    self._is_away = False
-                    _log.warning("%s: the broker accepts rows again", LIVE_FEATURES)
+                self._outage.end()
 
     def close(self) -> None:
         """Nothing: ``run`` ends on the event loop."""
@@ -204,10 +209,7 @@ class LivePublisher:
         with self._lock:
             self._waiting.extendleft(reversed(rows))
             self._keep_the_newest()
-        if not self._is_away:
-            self._is_away = True
-            self.outages += 1
-            _log.warning("%s: the newest row of each symbol and interval waits: %s", LIVE_FEATURES, error)
+        self._outage.begin(error)
 
     def _keep_the_newest(self) -> None:
         newest = {row.key: row for row in self._waiting}

@@ -25,11 +25,11 @@ from typing import Final
 import numpy as np
 
 from ingestion.pipeline.served_rows import ServedRows
-from ingestion.sinks.row_log import Remake, RowLog
+from ingestion.sinks.row_log import LastNs, Remake, RowLog
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, stage_checkpoint
 from storage.features.log import FeatureLogWriter
-from storage.features.served_ticks import ServedTickWriter, last_served_tick_ns
+from storage.features.served_ticks import ServedTickWriter
 from storage.file_group import FileGroup, group_sync
 from storage.group_sync import GroupSync
 from storage.objects.path import ObjectPath
@@ -85,7 +85,7 @@ class RowRecord:
     """Keeps closed rows and checkpoints, and gives a restarted pipeline what was kept.
 
     is_whole: whether the next messages of a symbol continue where its tape ended. check: called before each write;
-    raises what forbids it.
+    raises what forbids it. stored_ns: of what the online store has.
     """
 
     def __init__(
@@ -96,8 +96,9 @@ class RowRecord:
         raw_folder: Path,
         is_whole: Callable[[str], bool] = lambda _symbol: False,
         check: Callable[[], object] = lambda: None,
+        stored_ns: LastNs = lambda _symbol: None,
     ) -> None:
-        self._log = RowLog(log, ticks)
+        self._log = RowLog(log, ticks, stored_ns=stored_ns)
         self._raw_folder = raw_folder
         self._is_whole = is_whole
         self._check = check
@@ -162,10 +163,10 @@ class RowRecord:
         self._put(_Mark(symbol, checkpoint, wait_durable))
 
     def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
-        return self._log.files.last_served_row_ns(symbol, feature_set)
+        return self._log.last_row_ns(symbol, feature_set)
 
     def last_given_ns(self, symbol: str) -> int | None:
-        return last_served_tick_ns(self._log.files, symbol)
+        return self._log.last_given_ns(symbol)
 
     def write_again(self, served: ServedRows) -> None:
         """Keep rows that were closed before a restart and did not reach the disk."""

@@ -15,6 +15,7 @@ from storage.features.log import FeatureLogWriter
 from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from storage.outages import Outage
 from transforms.rows import FeatureRows
 from transforms.status import REASON_NAMES
 
@@ -59,8 +60,6 @@ class OnlineSink:
         retry_s: float = RETRY_S,
         fences: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        self.outages = 0
-        """How often the store went away."""
         self.failed_writes = 0
         """Calls to the store that failed, those of the retries included."""
         self.replaced_rows = 0
@@ -69,11 +68,17 @@ class OnlineSink:
         self._memory = OnlineMemory() if memory is None else memory
         self._retry_s = retry_s
         self._fences = fences
+        self._outage = Outage(_log, "online store", meanwhile="the newest row of each symbol waits")
         self._conflict: Conflict | None = None
         self._lock = threading.Lock()
         self._backlog: dict[str, OnlineRow] = {}
         self._closing = threading.Event()
         self._recovery: threading.Thread | None = None
+
+    @property
+    def outages(self) -> int:
+        """How often the store went away."""
+        return self._outage.count
 
     @property
     def is_away(self) -> bool:
@@ -94,10 +99,9 @@ class OnlineSink:
             self._put(newest)
         except StoreUnavailable as error:
             with self._lock:
-                self.outages += 1
+                self._outage.begin(error)
                 self._memory.is_store_away = True
                 self._keep(newest)
-            _log.warning("online store is down, keeping the newest row of each symbol: %s", error)
             self._recovery = threading.Thread(target=self._recover, name="online store recovery", daemon=True)
             self._recovery.start()
 
@@ -148,7 +152,7 @@ class OnlineSink:
                         del self._backlog[symbol]
                 if not self._backlog:
                     self._memory.is_store_away = False
-                    _log.warning("online store is back after %d failed writes", self.failed_writes)
+                    self._outage.end()
                     return
 
 

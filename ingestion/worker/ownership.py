@@ -22,6 +22,7 @@ from typing import Any, Final
 from market.clock import SECOND_NS
 from market.errors import Conflict, StoreUnavailable
 from storage.database.leases import Leases
+from storage.outages import Outage
 
 LEASE_TTL: Final = timedelta(seconds=5)
 LEASE_NS: Final = int(LEASE_TTL.total_seconds()) * SECOND_NS
@@ -54,15 +55,13 @@ class Ownership:
         passing_ns: Callable[[], int],
     ) -> None:
         self.worker_id = worker_id
-        self.outages = 0
-        """How often the database went away."""
         self._leases = leases
         self._symbols = tuple(symbols)
         self._started_at = started_at
         self._fences: dict[str, int] = {}
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._is_away = False
+        self._outage = Outage(_log, "leases: the database", meanwhile="the tapes' locks protect the symbols")
         self._passing_ns = passing_ns
         self._answered = threading.Condition()
         # Guarded by _answered.
@@ -71,6 +70,11 @@ class Ownership:
         self._on_lost: Callable[[Conflict], object] | None = None
         self._looked_ns = passing_ns()
         self._woken_ns = self._asked_ns = 0
+
+    @property
+    def outages(self) -> int:
+        """How often the database went away."""
+        return self._outage.count
 
     @property
     def fences(self) -> Mapping[str, int]:
@@ -198,14 +202,12 @@ class Ownership:
                     self._tell(self._describe)
                     self._leases.forget_workers(silent_for=FORGOTTEN_AFTER)
             except StoreUnavailable as error:
-                self._note_away(error)
+                self._outage.begin(error)
                 continue
             finally:
                 self._note_answer(begun_ns, lost)
             turn += 1
-            if self._is_away:
-                self._is_away = False
-                _log.warning("leases: the database is back")
+            self._outage.end()
             if lost:
                 self._tell_lost()
                 return
@@ -235,9 +237,3 @@ class Ownership:
             self._lost |= lost
             self._asked_ns = max(self._asked_ns, begun_ns)
             self._answered.notify_all()
-
-    def _note_away(self, error: StoreUnavailable) -> None:
-        if not self._is_away:
-            self._is_away = True
-            self.outages += 1
-            _log.warning("leases: the database is down, the tapes' locks protect the symbols meanwhile: %s", error)

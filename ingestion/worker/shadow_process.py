@@ -5,6 +5,8 @@
 2. Each time that it is told how far the worker has closed rows whose messages are on the disk, it closes the version's
    too, for whole seconds. They go to a feature log of the version's own, and to fields of their own in Redis.
 3. A row that raises or costs too much ends it. So does the worker's end; what waits is written then.
+4. While the object store of its log is away it goes on, as the worker does, see ``row_log``. One that begins meanwhile
+   begins with the next row.
 
 The worker's own rows never wait for it, and nothing that it does can change one.
 """
@@ -26,17 +28,20 @@ import numpy as np
 from ingestion.pipeline.change import LEAST_COSTS, ChangeFailed, Mark, said
 from ingestion.pipeline.served_rows import ServedRows
 from ingestion.pipeline.warming import Failed, Warmer, WarmingPlan
+from ingestion.sinks.row_log import RowLog
 from ingestion.sinks.sinks import online_row
 from market.clock import HOUR_NS, SECOND_NS, SystemClock, floor_to
 from market.errors import StoreUnavailable
 from storage.features.log import FeatureLogWriter
+from storage.features.served_ticks import ServedTickWriter
 from storage.features.shadow_log import shadow_log_folder
 from storage.online.shadow_rows import ShadowRows
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
+from storage.outages import Outage
 from storage.places import Place
 from transforms.kernel import Kernel, compile_kernel
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, FeatureSet
 
 NICENESS: Final = 5
 RESUMED_NS: Final = HOUR_NS
@@ -99,7 +104,15 @@ class _Serving:
         self._plan = plan
         self._kernel = kernel
         self._set = kernel.feature_set
-        self._log = FeatureLogWriter(shadow_log_folder(plan.features, self._set.version))
+        folder = shadow_log_folder(plan.features, self._set.version)
+        self._log = RowLog(
+            FeatureLogWriter(folder),
+            ServedTickWriter(folder),
+            name=f"the log of shadow version {self._set.version}",
+            remedy="they are not compared with those of the active version",
+        )
+        self._log.remake = self._made_again
+        self._marks: dict[str, Mark] = {}
         self._store = OnlineStore.connect(plan.online, project=plan.project)
         self._online = ShadowRows(self._store, self._set)
         self._warmers: dict[str, Warmer] = {}
@@ -107,7 +120,7 @@ class _Serving:
         self._rows = 0
         self._newest_ns: int | None = None
         self._flushed_s = time.monotonic()
-        self._is_away = False
+        self._outage = Outage(_log, "online store", meanwhile=f"rows of {self._set.version} go to the log only")
         self._clock = SystemClock()
 
     def bring_to(self, marks: Mapping[str, Mark], fences: Mapping[str, int]) -> ShadowSaid:
@@ -117,6 +130,7 @@ class _Serving:
             if mark.closed_ns is None:
                 continue
             whole = replace(mark, closed_ns=floor_to(mark.closed_ns, SECOND_NS))
+            self._marks[symbol] = mark
             is_new = symbol not in self._warmers
             if is_new:
                 self._warmers[symbol] = Warmer(self._plan.warming, self._kernel, whole, since_ns=self._since(whole))
@@ -135,18 +149,26 @@ class _Serving:
         if time.monotonic() - self._flushed_s > FLUSH_S:
             self._log.flush()
             self._flushed_s = time.monotonic()
+        self._log.look()
         return ShadowSaid(self._rows, self._cost_ms(), self._newest_ns)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, unless the log's object store is away."""
         self._log.close()
         self._store.close()
 
     def _since(self, mark: Mark) -> int:
         """The row after which rows are computed."""
         assert mark.closed_ns is not None
-        last_ns = self._log.log.last_served_row_ns(mark.symbol, self._set)
+        last_ns = self._log.last_row_ns(mark.symbol, self._set)
         return last_ns if last_ns is not None and mark.closed_ns - last_ns <= RESUMED_NS else mark.closed_ns
+
+    def _made_again(self, symbol: str, _chosen: FeatureSet, first_ns: int, last_ns: int) -> ServedRows | None:
+        """The rows that an outage of the log's object store left no room for."""
+        mark = replace(self._marks[symbol], closed_ns=last_ns)
+        warmer = Warmer(self._plan.warming, self._kernel, mark, since_ns=first_ns - SECOND_NS)
+        rows = warmer.bring_to(mark)
+        return None if rows is None else ServedRows(rows, np.full(len(rows), self._clock.now_ns(), np.int64))
 
     def _keep(self, rows: FeatureRows) -> OnlineRow:
         now_ns = np.full(len(rows), self._clock.now_ns(), np.int64)
@@ -158,11 +180,9 @@ class _Serving:
         try:
             self._online.write(newest, fences=fences)  # what is fenced is another worker's to write
         except StoreUnavailable as error:
-            if not self._is_away:
-                _log.warning("online store is down, rows of %s go to the log only: %s", self._set.version, error)
-            self._is_away = True
+            self._outage.begin(error)
         else:
-            self._is_away = False
+            self._outage.end()
 
     def _cost_ms(self) -> float | None:
         return statistics.median(self._costs) if len(self._costs) >= LEAST_COSTS else None

@@ -28,6 +28,7 @@ from storage.database.activations import (
     Confirmation,
     WorkerState,
 )
+from storage.outages import Outage
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
@@ -75,7 +76,7 @@ class VersionFollowing:
         """The newest activation that was dealt with."""
         self._refused: str | None = None
         """An active version that could not be changed to: it is not tried again until another is active."""
-        self._is_away = False
+        self._outage = Outage(_log, "registry: the database", meanwhile="no version changes")
         self._repeating = Repeating("version following", self._turn, every_s=POLL_S)
 
     def start(self) -> None:
@@ -90,11 +91,11 @@ class VersionFollowing:
         try:
             self._look()
         except StoreUnavailable as error:
-            self._note_away(error)
+            self._outage.begin(error)
 
     def _look(self) -> None:
         activation, active = self._store.newest()
-        self._is_away = False
+        self._outage.end()
         if activation is not None and activation.state == PREPARING and activation.id > self._seen:
             self._seen = activation.id
             self._follow(activation)
@@ -161,7 +162,7 @@ class VersionFollowing:
             found = self._store.get(activation.id)
             return found.state == COMMITTED or (found.state == PREPARING and self._now() <= found.deadline_at)
         except StoreUnavailable as error:
-            self._note_away(error)
+            self._outage.begin(error)
             return True
 
     def _decision(self, activation: Activation, change: EngineChange) -> Activation:
@@ -175,7 +176,7 @@ class VersionFollowing:
             try:
                 found = self._store.get(activation.id)
             except StoreUnavailable as error:
-                self._note_away(error)
+                self._outage.begin(error)
                 continue
             if found.state != PREPARING:
                 return found
@@ -206,7 +207,7 @@ class VersionFollowing:
         try:
             found = self._store.get(activation.id)
         except StoreUnavailable as error:
-            self._note_away(error)
+            self._outage.begin(error)
             return
         if found.state != COMMITTED:
             change.ask_back(f"taken back: {found.reason}")
@@ -256,17 +257,12 @@ class VersionFollowing:
             try:
                 call()
             except StoreUnavailable as error:
-                self._note_away(error)
+                self._outage.begin(error)
                 if self._repeating.wait(POLL_S):
                     return
             except FeatureServiceError as error:
                 _log.warning("registry: this worker's status could not be stored: %s", error)
                 return
             else:
-                self._is_away = False
+                self._outage.end()
                 return
-
-    def _note_away(self, error: StoreUnavailable) -> None:
-        if not self._is_away:
-            self._is_away = True
-            _log.warning("registry: the database is down, no version changes until it is back: %s", error)

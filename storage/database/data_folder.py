@@ -47,6 +47,17 @@ def claim_folder(url: str, raw_folder: Place) -> None:
         )
 
 
+def is_known_folder(url: str, raw_folder: Place) -> bool:
+    """Whether the database belongs to a folder of this path, whose id cannot be read now. Raises StoreUnavailable."""
+    engine = open_engine(url, pool_size=1)
+    try:
+        with transaction(engine) as connection:
+            owner = connection.execute(select(DATA_FOLDER)).one_or_none()
+    finally:
+        engine.dispose()
+    return owner is not None and owner.path == str(raw_folder.resolve())
+
+
 def adopt_folder(url: str, raw_folder: Place) -> uuid.UUID:
     """Let the database belong to a folder from now on, whichever it belonged to; the folder's id.
 

@@ -19,6 +19,7 @@ from sqlalchemy import Table, insert
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.database.metric_tables import API_ENDPOINT_METRICS, FEATURE_COMPUTATION_METRICS
 from storage.database.schema import open_engine, transaction
+from storage.outages import Outage
 
 FLUSH_S: Final = 5.0
 CLOSE_S: Final = 5.0
@@ -44,7 +45,7 @@ class MetricWriter:
         self._came = 0
         """Rows since the last batch was taken, those included that are gone."""
         self._random = random.Random()  # noqa: S311  # which rows of too many are kept is no secret
-        self._is_away = False
+        self._outage = Outage(_log, f"{table.name}: the database", meanwhile=f"rows wait in memory, at most {most}")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{table.name} writer", daemon=True)
         self._thread.start()
@@ -89,17 +90,13 @@ class MetricWriter:
             with transaction(self._engine) as connection:
                 connection.execute(insert(self._table), batch)
         except StoreUnavailable as error:
-            if not self._is_away:
-                _log.warning("%s: rows wait in memory, at most %d: %s", self._table.name, self._most, error)
-            self._is_away = True
+            self._outage.begin(error)
             self._take_back(batch, came)
         except FeatureServiceError:
             self.dropped += len(batch)
             _log.exception("%s: %d rows were refused and dropped", self._table.name, len(batch))
         else:
-            if self._is_away:
-                self._is_away = False
-                _log.warning("%s: rows are written again, %d were dropped in total", self._table.name, self.dropped)
+            self._outage.end()
 
     def _take_back(self, batch: list[Mapping[str, Any]], came: int) -> None:
         with self._lock:

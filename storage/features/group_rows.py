@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from market.clock import format_iso
 from market.errors import CorruptStore
 from storage.features.part_times import Int64s, part_times, time_columns
 from storage.features.parts import (
@@ -22,7 +24,7 @@ from storage.features.parts import (
 )
 from storage.parquet_files import opened_parquet
 from storage.places import Place
-from transforms.rows import FeatureGroup
+from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import STATUS_NAMES
 
 
@@ -120,3 +122,18 @@ def whole_rows(groups: Sequence[GroupRows]) -> list[GroupRows]:
         at = np.searchsorted(group.row_ns, common)
         found.append(GroupRows(common, group.created_ns[at], group.values[at], group.status[at]))
     return found
+
+
+def raise_missing_row(symbol: str, feature_set: FeatureSet, groups: list[GroupRows]) -> NoReturn:
+    """Raises CorruptStore naming the first row that a group lacks and another has."""
+    everywhere = np.unique(np.concatenate([read.row_ns for read in groups]))
+    missing = {
+        group.name: int(lacking[0])
+        for group, read in zip(feature_set.groups, groups, strict=True)
+        if len(lacking := np.setdiff1d(everywhere, read.row_ns))
+    }
+    name, row_ns = min(missing.items(), key=lambda entry: entry[1])
+    raise CorruptStore(
+        f"feature log of {symbol}, group {name}: must have every row the other groups have, was without "
+        f"{format_iso(row_ns)}"
+    )

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
 import numpy as np
 
-from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
-from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
+from market.clock import DAY_NS, parse_iso_ns, utc_date
+from market.errors import InvalidRequest, NotFound
+from storage.features.group_rows import AskedRows, raise_missing_row, read_group, whole_rows
 from storage.features.part_times import Int64s
 from storage.features.parts import (
     PART,
@@ -84,6 +84,13 @@ class FeatureLogWriter:
     @property
     def buffered_symbols(self) -> set[str]:
         return {symbol for symbol, _ in self._buffered}
+
+    def take_out(self, key: tuple[str, FeatureSet]) -> list[tuple[FeatureRows, Int64s]]:
+        """The buffered rows of a symbol and set, and when each became readable; they are not buffered any more."""
+        rows = self._buffered.get(key, [])
+        if rows:
+            self._forget(key)
+        return rows
 
     def flush_full(self) -> None:
         """Write the buffers that are full. Raises StoreUnavailable; what was not written stays buffered."""
@@ -214,7 +221,7 @@ class FeatureLog:
             groups = whole_rows(groups)
         row_ns = groups[0].row_ns
         if not all(np.array_equal(read.row_ns, row_ns) for read in groups):
-            _raise_missing_row(symbol, feature_set, groups)
+            raise_missing_row(symbol, feature_set, groups)
         values = np.empty((len(row_ns), len(feature_set.columns)))
         status = np.empty((len(row_ns), len(feature_set.groups)), np.int8)
         available_ns = groups[0].created_ns.copy()
@@ -284,17 +291,3 @@ def _check(rows: FeatureRows, available_ns: Int64s) -> None:
     unknown = rows.status[(rows.status < 0) | (rows.status >= len(STATUS_NAMES))]
     if len(unknown):
         raise InvalidRequest(f"{rows.symbol} rows, status: must be 0 to {len(STATUS_NAMES) - 1}, was {unknown[0]}")
-
-
-def _raise_missing_row(symbol: str, feature_set: FeatureSet, groups: list[GroupRows]) -> NoReturn:
-    everywhere = np.unique(np.concatenate([read.row_ns for read in groups]))
-    missing = {
-        group.name: int(lacking[0])
-        for group, read in zip(feature_set.groups, groups, strict=True)
-        if len(lacking := np.setdiff1d(everywhere, read.row_ns))
-    }
-    name, row_ns = min(missing.items(), key=lambda entry: entry[1])
-    raise CorruptStore(
-        f"feature log of {symbol}, group {name}: must have every row the other groups have, was without "
-        f"{format_iso(row_ns)}"
-    )

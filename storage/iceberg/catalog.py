@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from market.clock import MILLISECOND_NS
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, StoreUnavailable
+from storage.database.schema import answering
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -19,17 +20,33 @@ if TYPE_CHECKING:
 def open_catalog(name: str, url: str, object_store: Mapping[str, str]) -> Iterator[SqlCatalog]:
     """The catalogue of a name. url: of the database. object_store: what pyiceberg needs to reach one.
 
-    Raises InvalidRequest where pyiceberg is not installed.
+    Raises InvalidRequest where pyiceberg is not installed, StoreUnavailable.
     """
     if find_spec("pyiceberg") is None:
         raise InvalidRequest("iceberg: is not installed, publishing needs it: pip install 'feature-service[iceberg]'")
     from pyiceberg.catalog.sql import SqlCatalog
 
-    catalog = SqlCatalog(name, uri=url, **object_store)
+    with answering():
+        catalog = SqlCatalog(name, uri=url, **object_store)
     try:
         yield catalog
     finally:
         catalog.close()
+
+
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """What pyiceberg meets while the database or a store is away becomes StoreUnavailable naming the table.
+
+    A file that is gone stays FileNotFoundError.
+    """
+    try:
+        with answering():
+            yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreUnavailable(f"{name}: its metadata cannot be read or written: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +64,15 @@ class ListedTable:
 
 
 def listed_tables(catalog: SqlCatalog) -> list[ListedTable]:
-    """The tables of every namespace, by name."""
+    """The tables of every namespace, by name. Raises StoreUnavailable."""
     from storage.iceberg.publishing import MANIFEST
 
-    names = [name for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace)]
+    with answering():
+        names = [name for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace)]
     found = []
     for name in sorted(names):
-        table = catalog.load_table(name)
+        with reaching(".".join(name)):
+            table = catalog.load_table(name)
         current = table.current_snapshot()
         summary = {} if current is None or current.summary is None else current.summary.additional_properties
         found.append(

@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.update.snapshot import ExpireSnapshots
+from pyiceberg.table.update.snapshot import ExpireSnapshots, UpdateSnapshot, _OverwriteFiles
 from pyiceberg.types import IcebergType
 
 from market.clock import DAY_NS, MILLISECOND_NS
 from market.errors import Conflict
+from storage.iceberg.catalog import reaching
 from storage.iceberg.columns import NAME_MAPPING, column_types, data_file, new_schema, partition_spec
 from storage.iceberg.kept_files import (
     KeptFile,
@@ -85,6 +86,11 @@ def publish_table(catalog: SqlCatalog, stored: StoredTable, *, keep_ns: int, now
     StoreUnavailable.
     """
     name = f"{stored.namespace}.{stored.name}"
+    with reaching(name):
+        return _published(catalog, stored, name, keep_ns=keep_ns, now_ns=now_ns)
+
+
+def _published(catalog: SqlCatalog, stored: StoredTable, name: str, *, keep_ns: int, now_ns: int) -> PublishedTable:
     is_cut_off = was_cut_off(stored)
     kept = _kept(stored)
     table = _table(catalog, stored, kept)
@@ -159,12 +165,28 @@ def _publish(table: Table, stored: StoredTable, kept: Mapping[str, KeptFile]) ->
     with table.transaction() as transaction:
         _add_columns(transaction, added)
         snapshot = transaction.update_snapshot(snapshot_properties=stated)
-        with snapshot.overwrite() if dropped else snapshot.merge_append() as files:
+        with _overwriting(snapshot) if dropped else snapshot.merge_append() as files:
             for footer in added:
                 files.append_data_file(_data_file(transaction, stored, footer))
             for file in dropped:
                 files.delete_data_file(file)
     return len(added), len(dropped)
+
+
+def _overwriting(snapshot: UpdateSnapshot) -> _OverwriteFiles:
+    """An overwrite that asks a new evaluator about each manifest.
+
+    pyiceberg asks one about all of them, in several threads, and an evaluator keeps what it was asked last: now and
+    then it took a manifest for another, and the files to drop were not found.
+    """
+    files = snapshot.overwrite()
+    build = files._build_manifest_evaluator  # noqa: SLF001  # no public way leads there
+
+    def evaluator(spec_id: int) -> Callable[[ManifestFile], bool]:
+        return lambda manifest: build(spec_id)(manifest)  # noqa: PLW0108  # built anew at each call
+
+    files._build_manifest_evaluator = evaluator  # type: ignore[method-assign]  # noqa: SLF001  # as above
+    return files
 
 
 def _add_columns(transaction: Transaction, added: Iterable[_Footer]) -> None:

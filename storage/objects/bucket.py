@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from market.errors import StoreUnavailable
+from market.errors import StoreRefused, StoreUnavailable
 from storage.objects.refusals import is_final, next_step, told_answer
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class StoredObject:
 class Bucket:
     """The objects of one bucket, by key.
 
-    Every method raises StoreUnavailable when the store does not answer, or refuses who asks.
+    Every method raises StoreUnavailable when the store does not answer, StoreRefused when it refuses who asks.
     """
 
     def __init__(self, name: str, patience: Patience | None = None) -> None:
@@ -182,7 +182,7 @@ class Bucket:
     def _tried(self, key: str, done: str, request: Callable[[], Answer], *, attempts: int | None = None) -> Answer:
         """done: what the request asks to have done with the key. attempts: None is as many as patience has.
 
-        Raises FileNotFoundError, StoreUnavailable.
+        Raises FileNotFoundError, StoreUnavailable, StoreRefused.
         """
         from obstore.exceptions import BaseError
 
@@ -195,7 +195,7 @@ class Bucket:
             except (BaseError, OSError) as error:
                 told, step = told_answer(error), next_step(error)
                 if is_final(error):
-                    raise StoreUnavailable(f"{address}: must be {done}, was refused: {told}; {step}") from None
+                    raise StoreRefused(f"{address}: must be {done}, was refused: {told}; {step}") from None
                 if isinstance(error, FileNotFoundError):
                     raise
             if attempt + 1 < most:

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Self, TypeVar
 from uuid import uuid4
 
-from market.errors import CorruptStore, InvalidRequest, StoreUnavailable
+from market.errors import CorruptStore, InvalidRequest, StoreRefused, StoreUnavailable
 from storage.objects.bucket import Bucket, bucket
 from storage.objects.names import (
     NamedFile,
@@ -222,12 +222,12 @@ class ObjectPath(PurePosixPath):
         change_names(self.bucket, self.key, lambda names: names)
 
     def probe(self) -> None:
-        """Write, read and delete an object. Raises StoreUnavailable, also where it is overwritten and must not be."""
+        """Write, read and delete an object. Raises StoreUnavailable, StoreRefused where it is overwritten too."""
         probe = f"{names_key(self.key)}.{uuid4().hex[:16]}"
         self.bucket.swap(probe, b"first", None)
         try:
             if self.bucket.swap(probe, b"second", None) or self.bucket.swap(probe, b"third", '"stale"'):
-                raise StoreUnavailable(f"{self}: must refuse what If-None-Match and If-Match forbid, was written over")
+                raise StoreRefused(f"{self}: must refuse what If-None-Match and If-Match forbid, was written over")
             self.bucket.get(probe)
         finally:
             self.bucket.delete(probe)

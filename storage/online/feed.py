@@ -29,6 +29,7 @@ from redis.backoff import NoBackoff
 from market.errors import CorruptStore
 from storage.online.address import redis_address
 from storage.online.vector import VECTOR_FIELD, OnlineVector, online_channel, online_key, unpack
+from storage.outages import Outage
 
 MOST_WAITING: Final = 64
 """Some seconds of rows at every tick of the grid."""
@@ -106,6 +107,7 @@ class RowFeed:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._missing: set[str] = set()
+        self._outage = Outage(_log, "the online store", meanwhile="readers miss rows")
         """Symbols whose connection is down: the log has a line for the first of them and one for the last."""
         self._newest: dict[str, OnlineVector] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -214,8 +216,7 @@ class RowFeed:
     def _is_down(self, symbol: str, error: Exception) -> None:
         if not self._is_followed(symbol):
             return
-        if not self._missing:
-            _log.warning("the online store is down, readers miss rows until it is back: %s", error)
+        self._outage.begin(error)
         self._missing.add(symbol)
 
     def _is_back(self, symbol: str) -> None:
@@ -223,7 +224,7 @@ class RowFeed:
             return
         self._missing.remove(symbol)
         if not self._missing:
-            _log.warning("the online store is back, readers have the newest rows again")
+            self._outage.end()
 
     async def _stored(self, client: Redis, key: bytes) -> bytes | None:
         """The packed vector that is stored now."""

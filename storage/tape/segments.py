@@ -11,8 +11,6 @@ from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
 from storage.checkpoints import KnownFrame
 from storage.instruments import checked_symbol
-from storage.places import Place
-from storage.raw.manifest import check_market as check_parts_market
 from storage.tape.frames import FIRST_SEQ, Damage, Frame, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
 
@@ -83,15 +81,11 @@ def tape_begin_ns(root: Path, symbol: str) -> int | None:
     return min((_path_key(path)[1] for path in segment_paths(tape_folder(root, symbol))), default=None)
 
 
-def check_market(root: Path, symbol: str, market: Market, parquet: Place | None = None) -> None:
-    """Raises Conflict where a symbol's tape, or its raw Parquet, is of another market: they would add up to one.
-
-    parquet: where the latter is; None is the root.
-    """
+def check_market(root: Path, symbol: str, market: Market) -> None:
+    """Raises Conflict where a symbol's tape is of another market: they would add up to one."""
     known = tape_market(root, symbol)
     if known not in {None, market}:
         raise Conflict(f"tape {symbol}: must be of one market, {known}, was asked for {market}")
-    check_parts_market(parquet or root, symbol, market)
 
 
 def segments(folder: Path) -> list[Segment]:

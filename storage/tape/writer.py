@@ -21,13 +21,13 @@ from market.errors import FeatureServiceError, StoreUnavailable
 from market.markets import DEFAULT_MARKET, Market
 from storage.checkpoints import FramePlace
 from storage.durable_files import make_folder
-from storage.places import Place
-from storage.raw.manifest import known_last_seqs
+from storage.raw.published import Published
 from storage.tape.disk import DEFAULT_SYNC_MS, DISK_DEADLINE_S, TapeDisk
 from storage.tape.frames import HEADER_BYTES, add_frame, segment_head
 from storage.tape.lock import release, take_lock
 from storage.tape.open_segment import OpenSegment
 from storage.tape.recovery import recover_tape
+from storage.tape.segment_log import read_segment_log
 from storage.tape.segments import FINISHED, OPEN, check_market, segment_name, tape_folder
 
 SEGMENT_BYTES: Final = 256 << 20
@@ -52,11 +52,9 @@ class TapeWriter:
 
     disk: whose thread writes, for other tapes of the folder too; None is a thread of its own, with ``sync_ms``, how
     long a message may wait to become durable. segment_bytes: the size at which a segment ends. segment_ns:
-    a divisor of an hour; a segment ends where it is full. market: of every message of the symbol.
-
-    parquet: where raw Parquet is; None is the root. last_recv_ns: of the last frame on the tape when it was opened,
-    None when there was none. torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the
-    tape are gone.
+    a divisor of an hour; a segment ends where it is full. market: of every message of the symbol. published: of raw
+    Parquet; None is that of the root. last_recv_ns: of the last frame on the tape when it was opened, None without one.
+    torn_bytes: how much opening moved aside. is_end_lost: frames after the last one on the tape are gone.
 
     Raises:
         Conflict: another writer holds this symbol's tape, or it is of another market.
@@ -75,7 +73,7 @@ class TapeWriter:
         segment_bytes: int = SEGMENT_BYTES,
         segment_ns: int = HOUR_NS,
         market: Market = DEFAULT_MARKET,
-        parquet: Place | None = None,
+        published: Published | None = None,
     ) -> None:
         self.name = symbol
         self._folder = tape_folder(root, symbol)
@@ -101,10 +99,11 @@ class TapeWriter:
         try:
             make_folder(self._folder, sync=self._disk.sync.folder)
             lock = take_lock(self._folder, symbol)
+            has_tape = len(read_segment_log(self._folder).lines) > 0
             recovered = recover_tape(self._folder, sync=self._disk.sync)
-            check_market(root, symbol, market, parquet)
+            check_market(root, symbol, market)
             # A last segment that is gone was compacted: its seqs are not given again.
-            next_seq = max([recovered.next_seq, *(seq + 1 for seq in known_last_seqs(parquet or root, symbol)[-1:])])
+            known_seq = (published or Published(root)).next_seq(symbol, market, has_tape=has_tape)
             self._disk.join(self, self._folder)
         except OSError as error:
             release(lock)
@@ -117,7 +116,8 @@ class TapeWriter:
         self.last_recv_ns = recovered.last_recv_ns
         self.torn_bytes = recovered.torn_bytes
         self.is_end_lost = recovered.is_end_lost
-        self._next_seq, self._durable_seq = next_seq, next_seq - 1
+        self._next_seq = max(recovered.next_seq, known_seq)
+        self._durable_seq = self._next_seq - 1
         self._last_offset = 0
 
     @property

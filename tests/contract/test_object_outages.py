@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from ingestion.sinks import row_log, row_record
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from market.clock import SECOND_NS, parse_iso_ns
-from market.errors import CorruptStore, StoreUnavailable
+from market.errors import StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint
+from storage.durable_files import replace_file
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter, read_served_ticks
 from storage.instruments import InstrumentPins
@@ -25,6 +27,7 @@ from storage.objects.path import ObjectPath
 from tests.restarted import BEGIN_NS, SHORT, serve
 from tests.s3_server import BUCKET, FaultProxy
 from tests.waiting import eventually
+from training_sets.dataset.files import read_columns, read_pieces
 from transforms.kernel import compile_kernel
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from upkeep.compaction import compact_finished
@@ -118,7 +121,7 @@ def test_rows_and_checkpoints_of_an_outage_are_there_once_it_is_over(
     assert [(each - B) // SECOND_NS for each in given.tolist()] == [1, 2, 3, 4]
     assert record.outages == 1
     told = [each.getMessage() for each in caplog.records]
-    assert [each.split(",")[0] for each in told] == [
+    assert [re.split(r",| after", each)[0] for each in told] == [
         "the object store of the feature log is down",
         "the object store of the feature log is back",
     ]
@@ -135,11 +138,27 @@ def test_segments_that_could_not_become_parts_do_with_the_next_run(
         compact_finished(tmp_path, pins, lambda _share: None, place=object_place)
     s3.come_back()
     s3.go_away_after(1, "PUT")  # in the middle of it
-    with pytest.raises(CorruptStore, match="no answer"):
+    with pytest.raises(StoreUnavailable, match=r"compaction: could not be done: BTCUSDT: .* no answer"):
         compact_finished(tmp_path, pins, lambda _share: None, place=object_place)
     s3.come_back()
     done = compact_finished(tmp_path, pins, lambda _share: None, place=object_place)
     assert (done["parts_made"], done["parts_verified"], done["problems"]) == (1, 1, [])
+
+
+def test_a_file_of_a_dataset_that_is_not_answered_whole_is_not_damaged(
+    object_place: ObjectPath, s3: FaultProxy
+) -> None:
+    path = object_place / "train.csv"
+    replace_file(path, lambda file: file.write(b"symbol,timestamp,known\n" + b"A,2026-01-05T12:00:00Z,1.0\n" * 9))
+    named = path.named()
+    assert named is not None
+    s3.refusal = (503, "SlowDown", "As it is told.", f"GET /{BUCKET}/{named.key}")
+    with pytest.raises(StoreUnavailable, match="no answer"):
+        read_columns(path, ["known"], "csv")
+    with pytest.raises(StoreUnavailable, match="no answer"):
+        list(read_pieces(path, ["known"], "csv"))
+    s3.heal()
+    assert len(read_columns(path, ["known"], "csv")) == 9
 
 
 def test_rows_that_the_tape_does_not_give_are_told_with_the_next_step(

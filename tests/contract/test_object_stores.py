@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from storage.objects.path import ObjectPath
 from storage.objects.unnamed import remove_unnamed
 from storage.places import Place
 from storage.raw.events import read_events
-from storage.raw.manifest import stated_scale
+from storage.raw.published import Published
 from storage.raw.raw_data import RawData
 from storage.retention.features import archive_feature_days, expired_feature_days, restore_feature_days
 from storage.retention.raw import archive_parts, expired_parts, restore_parts
@@ -246,12 +245,12 @@ def test_a_tape_on_another_machine_goes_on_after_the_parts_that_there_are(
     object_place: ObjectPath, taped: Path, tmp_path: Path
 ) -> None:
     compact(taped, object_place)
-    with TapeWriter(tmp_path, SYMBOL, parquet=object_place) as writer:
+    with TapeWriter(tmp_path, SYMBOL, published=Published(object_place)) as writer:
         assert writer.next_seq == RawData(taped, object_place).parts(SYMBOL)[-1].last_seq + 1 > FIRST_SEQ
     other = Market("bybit", "spot")
     with pytest.raises(Conflict, match="must be of one market"):
-        TapeWriter(tmp_path / "other", SYMBOL, parquet=object_place, market=other)
-    pins = InstrumentPins(tmp_path, stated=partial(stated_scale, object_place))
+        TapeWriter(tmp_path / "other", SYMBOL, published=Published(object_place), market=other)
+    pins = InstrumentPins(tmp_path, stated=Published(object_place).scale)
     assert pins.get(SYMBOL) == InstrumentPins(taped).get(SYMBOL)
 
 

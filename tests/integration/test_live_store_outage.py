@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from runtime.settings import Settings
 from runtime.stores import open_stores
 from runtime.wiring import compiled_kernel
 from storage.features.log import FeatureLog
+from storage.objects import reach
 from tests.broker import Broker
 from tests.contract.conftest import s3, s3_server
-from tests.live import SYMBOLS, VERSION, LiveIngest, eventually, running
+from tests.live import SYMBOLS, VERSION, LiveIngest, eventually, online_store_of, running
 from tests.live_market import all_taped, check_all, fed, market, row_times, rows_pass
 from tests.s3_server import FaultProxy, new_object_place
 from training_sets.builds.verification import verify_parity
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.soak
 def settings(ingest_settings: Settings, s3: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Of a worker that asks an absent store again soon."""
     monkeypatch.setattr(row_log, "RETRY_S", 0.1)
+    monkeypatch.setattr(reach, "RETRY_S", 0.1)
     stores = {
         "feature_log_storage_path": new_object_place(),
         "raw_data_storage_path": new_object_place(),
@@ -98,7 +101,7 @@ def test_rows_go_on_while_the_store_is_away_and_are_all_there_once_it_is_back(
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
     check_parity(settings, kernel)
     told = [each.getMessage() for each in caplog.records if each.name == row_log.__name__]
-    assert [each.split(",")[0] for each in told] == [
+    assert [re.split(r",| after", each)[0] for each in told] == [
         "the object store of the feature log is down",
         "the object store of the feature log is back",
     ]
@@ -125,5 +128,28 @@ def test_a_worker_that_is_stopped_while_the_store_is_away_ends_and_the_next_one_
     s3.come_back()
     with running(settings, live_servers) as ingest:
         rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
+    check_all(settings, kernel, broker, passed, tmp_path / "replay")
+    check_parity(settings, kernel)
+
+
+def test_a_worker_that_starts_while_the_store_is_away_serves_and_catches_up_once_it_is_back(
+    settings: Settings, live_servers: Servers, broker: Broker, s3: FaultProxy, tmp_path: Path
+) -> None:
+    kernel, passed = compiled_kernel(settings, VERSION), market(6)
+    with fed(broker, passed) as wait:
+        with running(settings, live_servers) as ingest:
+            rows_pass(ingest, passed[0].recv_ns)
+        s3.go_away_after(0, "GET")
+        with running(settings, live_servers) as ingest:
+            rows_pass(ingest, passed[0].recv_ns + 3 * SECOND_NS)
+            assert worker(ingest, "log_is_away") == 1
+            newest = online_store_of(live_servers).read(["BTCUSDT"])[0]
+            assert newest is not None
+            assert newest.row_ns > passed[0].recv_ns
+            s3.come_back()
+            eventually(lambda: worker(ingest, "log_is_away") == 0)
+            wait()
+            rows_pass(ingest, passed[-1].recv_ns + SECOND_NS)
+            assert min(row_times(ingest).values()) > passed[-1].recv_ns
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
     check_parity(settings, kernel)

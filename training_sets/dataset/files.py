@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from market.errors import CorruptStore, InvalidRequest
 from storage.durable_files import changing_files
 from storage.objects.path import ObjectPath
-from storage.parquet_files import opened_parquet
+from storage.parquet_files import check_answered, opened_parquet
 from storage.places import Place
 from training_sets.request.request import OutputFormat
 
@@ -105,7 +105,7 @@ def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def read_columns(path: Place, columns: Sequence[str], output_format: OutputFormat) -> npt.NDArray[np.float64]:
-    """Some of a file's float64 columns, float64 (rows, columns). Raises CorruptStore."""
+    """Some of a file's float64 columns, float64 (rows, columns). Raises CorruptStore, StoreUnavailable."""
     values: list[npt.NDArray[np.float64]]
     try:
         match output_format:
@@ -124,6 +124,7 @@ def read_columns(path: Place, columns: Sequence[str], output_format: OutputForma
                     table = pacsv.read_csv(source, convert_options=options)
                 values = [table.column(name).to_numpy() for name in columns]
     except (OSError, KeyError, pa.ArrowException, UnicodeDecodeError) as error:
+        check_answered(path, error)
         raise CorruptStore(f"{path}: must be a file of the dataset with {', '.join(columns)}, was {error}") from error
     return np.stack(values, axis=1)
 
@@ -146,7 +147,7 @@ class FilePiece:
 
 
 def read_pieces(path: Place, columns: Sequence[str], output_format: OutputFormat) -> Iterator[FilePiece]:
-    """A file as its readers get it, a bounded number of rows at a time. Raises CorruptStore."""
+    """A file as its readers get it, a bounded number of rows at a time. Raises CorruptStore, StoreUnavailable."""
     names = ["symbol", "timestamp", *columns]
     try:
         match output_format:
@@ -163,6 +164,7 @@ def read_pieces(path: Place, columns: Sequence[str], output_format: OutputFormat
                         text = pc.utf8_rtrim(batch.column("timestamp"), "Z").to_numpy(zero_copy_only=False)
                         yield _piece(batch, text.astype("datetime64[ns]").view(np.int64), columns)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        check_answered(path, error)
         raise CorruptStore(f"{path}: must be a file of the dataset, was {error}") from error
 
 

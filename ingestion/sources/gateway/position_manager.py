@@ -18,6 +18,7 @@ from ingestion.decoding.own import position_answer
 from ingestion.source import Deliver, Delivery
 from market.clock import Clock
 from market.errors import StoreUnavailable
+from storage.outages import Outage
 
 STREAM: Final = "position-manager"
 POLL_S: Final = 15.0
@@ -56,18 +57,16 @@ class PositionManager:
     async def run(self, deliver: Deliver) -> None:
         """Ask until cancelled; an answer that does not come is asked for again at the next turn."""
         due = list(self._symbols)
-        is_away = False
+        outage = Outage(_log, self._name, meanwhile="the last known positions stay")
         while True:
             for symbol in due:
                 try:
                     body = await self._ask(symbol)
                 except StoreUnavailable as error:
                     self.failures += 1
-                    if not is_away:
-                        _log.warning("positions: keeping the last known ones: %s", error)
-                    is_away = True
+                    outage.begin(error)
                     break
-                is_away = False
+                outage.end()
                 await deliver(Delivery(STREAM, self._clock.now_ns(), body))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._poll_s)

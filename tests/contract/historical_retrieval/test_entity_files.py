@@ -16,10 +16,11 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
 from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.selected_files import SelectedFile
-from market.errors import InvalidRequest, NotFound
+from market.errors import InvalidRequest, NotFound, StoreUnavailable
 from storage.objects.path import ObjectPath
 from tests.driver_tables import DRIVER, MakeStore, driver_view, stored
 from tests.ray_cluster import Cluster
+from tests.s3_server import FaultProxy
 from tests.stored_books import at
 
 NAMES = ["driver_stats:trips", "driver_stats:rate"]
@@ -123,6 +124,18 @@ def test_rows_in_an_object_store_have_the_answers_of_a_frame(
     store = make_store(DRIVER, drivers)
     job = job_of(store.get_historical_features(address, NAMES))
     assert pa.concat_tables(job.to_arrow_batches(20)).equals(store.get_historical_features(asked, NAMES).to_arrow())
+
+
+def test_an_object_store_that_does_not_answer_is_no_damaged_file(
+    make_store: MakeStore, drivers: FeatureView, asked: pd.DataFrame, object_place: ObjectPath, s3: FaultProxy
+) -> None:
+    address = f"{object_place}/asked.parquet"
+    filesystem, path = pafs.FileSystem.from_uri(address)
+    pq.write_table(pa.Table.from_pandas(asked, preserve_index=False), path, filesystem=filesystem)
+    store = make_store(DRIVER, drivers)
+    s3.refusal = (503, "SlowDown", "As it is told.", f"GET /{path}")
+    with pytest.raises(StoreUnavailable, match=r"asked\.parquet: its object store must answer, did not: .*GetObject"):
+        job_of(store.get_historical_features(address, NAMES)).to_arrow()
 
 
 def test_a_path_that_cannot_be_read_is_told(make_store: MakeStore, drivers: FeatureView, tmp_path: Path) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pyiceberg.expressions.visitors import _ManifestEvalVisitor
+from pyiceberg.manifest import ManifestFile
+from sqlalchemy import create_engine, make_url
 
 from market.clock import DAY_NS, SECOND_NS
+from market.errors import StoreUnavailable
+from runtime.settings import object_store_properties
 from storage.features.merging import KEPT_NS, merge_days
+from storage.iceberg.catalog import listed_tables, open_catalog
+from storage.objects.path import ObjectPath
 from storage.retention.features import delete_feature_days, expired_feature_days
-from tests.published_tables import MIDNIGHT_NS, SET, SYMBOL, Published, addresses, expected
+from tests.ports import free_port
+from tests.published_tables import FEATURES, MIDNIGHT_NS, SET, SYMBOL, Published, addresses, expected
+from tests.s3_server import BUCKET, FaultProxy
 
 
 class Killed(BaseException):
@@ -93,3 +103,61 @@ def test_any_order_of_writing_merging_rebuilding_retiring_and_publishing_says_wh
         zip(exact_ns.tolist(), kept.values[:, 0].tolist(), strict=True)
     )
     assert sorted(newest) == kept.row_ns.tolist()
+
+
+def test_an_outage_of_the_object_store_is_no_damage_where_the_table_is_read(
+    object_place: ObjectPath, database: str, s3: FaultProxy
+) -> None:
+    with open_catalog(f"c{uuid.uuid4().hex}", database, object_store_properties()) as catalog:
+        published = Published(object_place, catalog)
+        published.write(0, 2, 1.0)
+        published.publish()
+        published.write(10, 2, 5.0)
+        metadata = f"/{BUCKET}/{object_place.key}/features/iceberg/price_aaaa/metadata/"
+        s3.refusal = (503, "SlowDown", "As it is told.", f"GET {metadata}")
+        with pytest.raises(StoreUnavailable, match=r"features\.price_aaaa: its metadata cannot be read"):
+            published.publish()
+        s3.heal()
+        published.publish()
+        assert published.rows() == expected(0, 2, 1.0) + expected(10, 2, 5.0)
+
+
+def test_an_outage_of_the_catalogue_is_no_damage(
+    here: Published, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.write(0, 2, 1.0)
+    here.publish()
+    here.write(10, 2, 5.0)
+    nobody = make_url(database).set(host="127.0.0.1", port=free_port())
+    with monkeypatch.context() as patched:
+        patched.setattr(here.catalog, "engine", create_engine(nobody))
+        with pytest.raises(StoreUnavailable, match="metadata database: no response"):
+            here.publish()
+        with pytest.raises(StoreUnavailable, match="metadata database: no response"):
+            listed_tables(here.catalog)
+    with (
+        pytest.raises(StoreUnavailable, match="metadata database: no response"),
+        open_catalog("any", nobody.render_as_string(hide_password=False), {}),
+    ):
+        pass
+    here.publish()
+    assert here.rows() == expected(0, 2, 1.0) + expected(10, 2, 5.0)
+
+
+def test_no_two_manifests_are_looked_at_by_one_evaluator(here: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps what it looks at, and pyiceberg looks at several in several threads."""
+    for at in range(3):
+        here.rebuild(10 * at, 3, 1.0, f"{at:02x}")
+        here.publish()
+    asked: list[_ManifestEvalVisitor] = []
+    evaluate = _ManifestEvalVisitor.eval
+
+    def noted(self: _ManifestEvalVisitor, manifest: ManifestFile) -> bool:
+        asked.append(self)
+        return evaluate(self, manifest)
+
+    monkeypatch.setattr(_ManifestEvalVisitor, "eval", noted)
+    here.rebuild(0, 3, 2.0, "ff")
+    assert here.publish()[FEATURES].dropped > 0
+    assert len(asked) > 2
+    assert len({id(each) for each in asked}) == len(asked)

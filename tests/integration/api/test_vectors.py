@@ -256,6 +256,19 @@ def test_health_knows_a_worker_that_cannot_write_the_feature_log(client: TestCli
     assert client.get("/health").json()["status"] == "ok"
 
 
+def test_a_worker_that_waits_for_what_was_published_is_not_ready(client: TestClient, servers: Servers) -> None:
+    assert client.get("/ready").status_code == 200
+    status = '{"worker": {}, "waits_for": "XRPUSDT"}'
+    run(servers.postgres_url, f"INSERT INTO ingest_workers VALUES ('w1', now(), now(), '{status}')")  # noqa: S608  # ours
+    ready, health = client.get("/ready"), client.get("/health").json()
+    run(servers.postgres_url, "TRUNCATE ingest_workers")
+    assert ready.status_code == 503
+    [missing] = ready.json()["missing"]
+    assert missing == health["reasons"]["ingest"]
+    assert missing.startswith("ingest: the object store of raw Parquet must answer, does not; waits with XRPUSDT of w1")
+    assert client.get("/ready").status_code == 200
+
+
 def test_redis_away_is_503_with_a_time_to_retry(services: ApiServices) -> None:
     with closing(OnlineStore.connect(redis_settings(f"127.0.0.1:{free_port()}"), project="p")) as away:
         app = another_app(services, online=away)

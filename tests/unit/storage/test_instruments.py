@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from market.events import TRADE, Events, empty_events, mark_message
 from market.instruments import Instrument, pin_scale
 from storage import instruments
 from storage.instruments import FILE_NAME, InstrumentPins
-from storage.raw.manifest import stated_scale
 from storage.raw.parquet import write_events
+from storage.raw.published import Published
 from storage.tape import TapeWriter
 
 
@@ -164,7 +163,7 @@ def test_the_scale_that_raw_parquet_states_holds(
     scale = Instrument("BTCUSDT", 2, 6)
     write_events(tmp_path, scale, trade(1), part="2024-10-04-1")
     write_events(tmp_path, Instrument("BTCUSDT", 2, 6), trade(2), part="2024-10-04-2")
-    pins = InstrumentPins(tmp_path, stated=partial(stated_scale, tmp_path))
+    pins = InstrumentPins(tmp_path, stated=Published(tmp_path).scale)
     if is_pinned_otherwise:
         InstrumentPins(tmp_path).declare(Instrument("BTCUSDT", 3, 6))
         with pytest.raises(CorruptStore, match=f"{tmp_path / FILE_NAME} BTCUSDT: must be the scale of its raw Parquet"):

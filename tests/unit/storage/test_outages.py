@@ -11,11 +11,15 @@ from storage.outages import Outage
 
 
 def test_an_outage_is_two_lines_and_the_next_one_two_more(caplog: pytest.LogCaptureFixture) -> None:
-    outage = Outage(logging.getLogger("test"), "the queue", meanwhile="nothing is sent")
+    now_s = 100.0
+    outage = Outage(logging.getLogger("test"), "the queue", meanwhile="nothing is sent", now_s=lambda: now_s)
     outage.end()
-    for _ in range(2):
+    for count in range(2):
         outage.begin(StoreUnavailable("refused"))
+        assert (outage.is_on, outage.count) == (True, count + 1)
+        now_s += 12.4
         outage.begin(StoreUnavailable("refused again"))
         outage.end()
         outage.end()
-    assert caplog.messages == ["the queue is down, nothing is sent: refused", "the queue is back"] * 2
+    assert not outage.is_on
+    assert caplog.messages == ["the queue is down, nothing is sent: refused", "the queue is back after 12 s"] * 2

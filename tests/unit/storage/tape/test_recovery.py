@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from market.errors import CorruptStore
-from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes
+from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, recovery
 from tests.dead_writers import reopened
 from tests.tape_segments import HEAD_BYTES, HEADER_BYTES, MIDNIGHT_NS, SYMBOL, Recorder, segments
 
@@ -36,6 +38,34 @@ def test_a_torn_tail_loses_only_the_unfinished_frame(tmp_path: Path, record: Rec
             assert writer.torn_bytes == frame_bytes - cut
         assert aside(segment, kept_bytes).read_bytes() == whole[kept_bytes : len(whole) - cut]
         assert segment.read_bytes() == whole[:kept_bytes]
+
+
+def test_a_torn_tail_is_off_the_disk_before_its_segment_gets_its_last_name(
+    tmp_path: Path, record: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that dies in between must not leave a finished segment with a tail that nothing moves aside."""
+    record([(MIDNIGHT_NS, b"a")])
+    (segment,) = segments(tmp_path)
+    size = segment.stat().st_size
+    segment.write_bytes(segment.read_bytes() + b"torn")
+    opened = reopened(segment)
+    synced: dict[int, int] = {}
+    named: list[int | None] = []
+
+    def fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced[found.st_ino] = found.st_size
+
+    def finish(path: Path, **sync: Callable[[Path], object]) -> Path:
+        named.append(synced.get(opened.stat().st_ino))
+        return finish_segment(path, **sync)
+
+    finish_segment = recovery.finish_segment
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(recovery, "finish_segment", finish)
+    with TapeWriter(tmp_path, SYMBOL) as writer:
+        assert writer.torn_bytes == 4
+    assert named == [size]
 
 
 def test_a_tail_of_zeros_is_moved_aside_and_counts_as_the_frames_that_it_may_have_been(
