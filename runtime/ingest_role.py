@@ -182,17 +182,18 @@ class IngestRole:
         redis = OnlineSink(online_store(self._servers), memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
-            newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
             now_ns = clock.now_ns()
-            stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
-            stages.rows.note_stored(newest_ns, now_ns)
             for each in served:
                 if each.newest_recv_ns is not None:
                     stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
             tally.note_stored(served, now_ns)
             record.note_given(served, given_ns=now_ns)
 
-        online = LatestRows(redis, on_written=note_online)
+        def note_whole(row_ns: int) -> None:
+            stages.note_stored(row_ns, clock.now_ns())
+            tally.note_whole()
+
+        online = LatestRows(redis, on_written=note_online, on_whole=note_whole)
         outgoing = open_publisher(settings, self.bus)
         publisher = LivePublisher(
             outgoing,
@@ -213,6 +214,7 @@ class IngestRole:
             stages=sinks.stages,
             grid_ns=self._settings.row_grid_ns,
             is_storing=lambda: sinks.online.is_busy,
+            on_whole=sinks.online.note_whole,
             check=ownership.check,
             record=sinks.record,
             tasks=[sinks.publisher.run, *parts.tasks],

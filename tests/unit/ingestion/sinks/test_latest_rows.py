@@ -69,6 +69,30 @@ def test_rows_that_come_while_the_sink_is_busy_replace_each_other() -> None:
     assert sink.is_closed
 
 
+def test_a_time_is_whole_once_all_parts_of_it_are_written() -> None:
+    sink, told = SlowSink(), list[str]()
+    latest = LatestRows(
+        sink,
+        on_written=lambda rows: told.append(f"{len(rows)} rows"),
+        on_whole=lambda row_ns: told.append(f"second {row_ns // SECOND_NS}"),
+    )
+    latest.write([served("BTCUSDT", 1)])
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+    sink.let()
+    eventually(lambda: told == ["1 rows"])
+    assert latest.is_busy, "others of its time are still computed"
+    latest.write([served("ETHUSDT", 1)])
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+    latest.write([served("SOLUSDT", 1)])
+    latest.note_whole(SECOND_NS)
+    sink.let(2)
+    eventually(lambda: told == ["1 rows", "1 rows", "1 rows", "second 1"])
+    eventually(lambda: not latest.is_busy)
+    latest.note_whole(2 * SECOND_NS)  # it was told when everything was written
+    eventually(lambda: told[4:] == ["second 2"])
+    latest.close()
+
+
 @given(st.lists(st.lists(st.sampled_from(SYMBOLS), unique=True), max_size=20))
 def test_the_last_row_of_each_symbol_is_written_and_none_is_behind_one_that_was(batches: list[list[str]]) -> None:
     sink = SlowSink()
