@@ -89,7 +89,7 @@ def message_of(body: bytes, symbol: str, event_id: str, stamp_ns: int) -> bytes:
 class Load:
     """What is published.
 
-    rate: messages a second of each symbol. name: tells its messages from those of another. is_spread: whether the symbols
+    rate: messages a second of each symbol. name: tells its messages from those of another. is_spread: whether symbols
     take turns between two messages of one, instead of sending all at once: a burst meets a row's time or does not,
     which would be another figure in each run.
     """
