@@ -19,7 +19,7 @@ from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import LivePublisher
+from ingestion.sinks.publishing import STORING_S, LivePublisher
 from ingestion.sinks.row_log import Remake
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
@@ -176,6 +176,7 @@ class IngestRole:
             raw_folder=settings.raw_folder,
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
+            give_way=lambda: online.wait_until_stored(STORING_S),
         )
         figures = computation_writer(self._servers.postgres_url)
         tally = ComputationTally(tell=figures.add, on_close=figures.close)
@@ -292,9 +293,5 @@ class IngestRole:
 
         return describe
 
-    def _may_write(self, ownership: Ownership) -> Callable[[], None]:
-        def check() -> None:
-            ownership.check()
-            self._room.check()
-
-        return check
+    def _may_write(self, ownership: Ownership) -> Callable[[], object]:
+        return lambda: (ownership.check(), self._room.check())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from ingestion.pipeline.served_rows import RowSink, ServedRows
@@ -29,8 +31,10 @@ class LatestRows:
         self._sink = sink
         self._on_written = on_written
         self._on_whole = on_whole
-        self._changed = threading.Condition()
-        # Guarded by _changed.
+        lock = threading.Lock()
+        self._changed, self._stored = threading.Condition(lock), threading.Condition(lock)
+        # Guarded by the lock of both.
+        self._busy_since_s = -math.inf
         self._waiting: dict[str, ServedRows] = {}
         self._whole_ns: int | None = None
         self._is_busy = self._is_closing = self._lacks_rows = False
@@ -48,6 +52,8 @@ class LatestRows:
         with self._changed:
             if self._failure is not None:
                 raise self._failure
+            if not self.is_busy:
+                self._busy_since_s = time.monotonic()
             for each in served:
                 if len(each.rows) > 0:
                     self.replaced += each.rows.symbol in self._waiting
@@ -62,6 +68,14 @@ class LatestRows:
             self._lacks_rows = False
             self._changed.notify()
 
+    def wait_until_stored(self, longest_s: float) -> None:
+        """Wait until nothing is on its way, but not once something has been for ``longest_s``: the sink is slow then.
+
+        For who works beside the rows: each thread that computes meanwhile takes the interpreter from them.
+        """
+        with self._stored:
+            self._stored.wait_for(lambda: not self.is_busy, self._busy_since_s + longest_s - time.monotonic())
+
     def close(self) -> None:
         """Write what waits, then close the sink."""
         with self._changed:
@@ -74,6 +88,8 @@ class LatestRows:
         while True:
             with self._changed:
                 self._is_busy = False
+                if not self.is_busy:
+                    self._stored.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._whole_ns is not None or self._is_closing)
                 served, self._waiting = list(self._waiting.values()), {}
                 whole_ns, self._whole_ns = self._whole_ns, None

@@ -93,6 +93,27 @@ def test_a_time_is_whole_once_all_parts_of_it_are_written() -> None:
     latest.close()
 
 
+def test_who_gives_way_waits_until_rows_are_stored_and_not_for_a_sink_that_is_slow() -> None:
+    sink, done = SlowSink(), threading.Event()
+    latest = LatestRows(sink)
+    latest.wait_until_stored(DEADLINE_S)  # nothing is on its way
+    latest.write([served("BTCUSDT", 1)])
+    latest.note_whole(SECOND_NS)
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+    waiting = threading.Thread(target=lambda: (latest.wait_until_stored(DEADLINE_S), done.set()), daemon=True)
+    waiting.start()
+    latest.wait_until_stored(0.01)  # it has taken longer by then
+    latest.write([served("ETHUSDT", 1)])
+    latest.wait_until_stored(0.01)  # and nobody waits anew for what came meanwhile
+    assert not done.is_set()
+    sink.let(2)
+    eventually(lambda: len(sink.written) == 2)
+    assert not done.is_set(), "others of its time are still computed"
+    latest.note_whole(2 * SECOND_NS)
+    assert done.wait(DEADLINE_S)
+    latest.close()
+
+
 @given(st.lists(st.lists(st.sampled_from(SYMBOLS), unique=True), max_size=20))
 def test_the_last_row_of_each_symbol_is_written_and_none_is_behind_one_that_was(batches: list[list[str]]) -> None:
     sink = SlowSink()
