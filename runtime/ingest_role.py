@@ -141,8 +141,7 @@ class IngestRole:
         settings, chosen = self._settings, self._kernel.feature_set
         parts = warmed(settings, self._choice, make_source(settings, self._choice, self._machine, shard=shard), chosen)
         sinks = self._open_sinks(ownership, parts)
-        worker = self._open_worker(ownership, parts, sinks, shard)
-        self._worker = worker
+        self._worker = worker = self._open_worker(ownership, parts, sinks, shard)
         withheld = WithheldGroups()
         pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
         sinks.record.make_left_out_with(self._remake(pipeline, parts.clock))
@@ -293,5 +292,9 @@ class IngestRole:
 
         return describe
 
-    def _may_write(self, ownership: Ownership) -> Callable[[], object]:
-        return lambda: (ownership.check(), self._room.check())
+    def _may_write(self, ownership: Ownership) -> Callable[[], None]:
+        def check() -> None:
+            ownership.check()
+            self._room.check()
+
+        return check

@@ -27,9 +27,9 @@ def call_in_groups(client: redis.Redis, script: Script, call_at: CallAt, numbers
     What fails is repeated from the first call on, as often as the client repeats a call.
     """
     pool = client.connection_pool
-    connection = pool.get_connection()
+    connection: Any = pool.get_connection()  # of one of redis-py's kinds, partly untyped
     try:
-        return connection.retry.call_with_retry(
+        answers: list[Any] = connection.retry.call_with_retry(
             lambda: _exchange(connection, script, call_at, numbers), lambda _error: connection.disconnect()
         )
     except BaseException:
@@ -37,6 +37,7 @@ def call_in_groups(client: redis.Redis, script: Script, call_at: CallAt, numbers
         raise
     finally:
         pool.release(connection)
+    return answers
 
 
 def _exchange(connection: Any, script: Script, call_at: CallAt, numbers: Sequence[int]) -> list[Any]:  # noqa: ANN401  # one of redis-py's kinds

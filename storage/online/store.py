@@ -271,11 +271,12 @@ class OnlineStore:
         client = self._client
         if isinstance(client, redis.Redis):
             return call_in_groups(client, script, call_at, numbers)
-        with client.pipeline(transaction=False) as pipeline:
+        with client.pipeline(transaction=False) as pipeline:  # type: ignore[no-untyped-call]  # untyped in redis-py
             for call in map(call_at, numbers):
                 # Not evalsha(), which the pipeline of a cluster refuses: a script of one key goes where its key is.
                 pipeline.execute_command("EVALSHA", script.sha, 1, *call)
-            return pipeline.execute(raise_on_error=False)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
 
     @contextmanager
     def _naming_the_server(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ class WatchedPool(redis.ConnectionPool):
 
     after_answers: Callable[[], None]
 
-    def release(self, connection: redis.Connection) -> None:
+    def release(self, connection: redis.Connection) -> None:  # type: ignore[override]  # as in redis-py's own pool
         super().release(connection)
         self.after_answers()
 

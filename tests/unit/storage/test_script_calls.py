@@ -24,7 +24,7 @@ class Wire:
 
     def __init__(self, answer: Callable[[int], object]) -> None:
         self.done: list[str] = []
-        self.retry = Retry(NoBackoff(), 1)  # type: ignore[no-untyped-call]  # untyped in redis-py
+        self.retry = Retry(NoBackoff(), 1)
         self.connection_pool = self
         self._answer = answer
         self._unread: list[int] = []

@@ -100,8 +100,12 @@ def test_who_gives_way_waits_until_rows_are_stored_and_not_for_a_sink_that_is_sl
     latest.write([served("BTCUSDT", 1)])
     latest.note_whole(SECOND_NS)
     assert sink.begun.acquire(timeout=DEADLINE_S)
-    waiting = threading.Thread(target=lambda: (latest.wait_until_stored(DEADLINE_S), done.set()), daemon=True)
-    waiting.start()
+
+    def give_way() -> None:
+        latest.wait_until_stored(DEADLINE_S)
+        done.set()
+
+    threading.Thread(target=give_way, daemon=True).start()
     latest.wait_until_stored(0.01)  # it has taken longer by then
     latest.write([served("ETHUSDT", 1)])
     latest.wait_until_stored(0.01)  # and nobody waits anew for what came meanwhile
