@@ -41,9 +41,14 @@ _log = logging.getLogger(__name__)
 
 
 class RowLog:
-    """Both logs, for one thread; what it says of itself may be asked from any."""
+    """Both logs, for one thread; what it says of itself may be asked from any.
 
-    def __init__(self, log: FeatureLogWriter, ticks: ServedTickWriter) -> None:
+    give_way: called before the files of a symbol are made, which takes ten milliseconds of the interpreter.
+    """
+
+    def __init__(
+        self, log: FeatureLogWriter, ticks: ServedTickWriter, *, give_way: Callable[[], object] = lambda: None
+    ) -> None:
         self.outages = 0
         """How often the store went away."""
         self.remake: Remake = lambda *_: None
@@ -51,6 +56,7 @@ class RowLog:
         """Set from another thread: nothing is tried any more that may take long."""
         self._log = log
         self._ticks = ticks
+        self._give_way = give_way
         self._is_away = False
         self._retry_at_s = 0.0
         self._asked_s: float | None = None
@@ -163,6 +169,7 @@ class RowLog:
             self._sync = group_sync(self.files.folder)
         with self.files.writing(), FileGroup(self._sync) as group:
             for symbol in symbols:
+                self._give_way()
                 self._log.stage_symbol(symbol, group)
                 self._ticks.stage_symbol(symbol, group)
             group.publish()
