@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from api import checks
@@ -95,14 +95,30 @@ async def health(request: Request, services: OfProcess) -> Health:
 
 
 @router.get("/ready", responses={503: {"model": Readiness}})
-async def ready(request: Request, services: OfProcess) -> JSONResponse:
-    """200 once every store responds, a followed symbol has a row and ingest waits for nothing; else 503 says why."""
+async def ready(
+    request: Request,
+    services: OfProcess,
+    max_age_s: Annotated[
+        float | None, Query(gt=0, description="how old the newest row of a symbol that has one may be")
+    ] = None,
+) -> JSONResponse:
+    """200 once every store responds, a followed symbol has a row and ingest waits for nothing; else 503 says why.
+
+    How old that row is does not matter without ``max_age_s``: rows that come late leave everything else to be served.
+    """
     answers = await _ask(request, services, **{INGEST: ingest_check(services)})
     missing = [answer.reason for answer in answers.values() if answer.reason is not None]
-    online = answers["online_store"]
-    if online.reason is None and not online.found["vectors"]:
+    online, now_ns = answers["online_store"], services.clock.now_ns()
+    vectors: Sequence[OnlineVector] = online.found.get("vectors", ())
+    if online.reason is None and not vectors:
         missing.append(f"features: must be served for one of {named(services.symbols)}, were for none")
-    document = Readiness(ready=not missing, missing=missing)
+    if max_age_s is not None:
+        too_old = [old for vector in vectors if (old := row_too_old(vector, now_ns, max_age_s)) is not None]
+        missing += too_old[:MOST_NAMED]
+        if len(too_old) > MOST_NAMED:
+            missing.append(f"{len(too_old) - MOST_NAMED} more symbols: newest row must be newer")
+    ages_s = [vector.age_ns(now_ns) / SECOND_NS for vector in vectors]
+    document = Readiness(ready=not missing, missing=missing, oldest_row_age_s=max(ages_s, default=None))
     if not missing:
         return JSONResponse(document.model_dump())
     return JSONResponse(
@@ -112,17 +128,22 @@ async def ready(request: Request, services: OfProcess) -> JSONResponse:
 
 def row_troubles(vector: OnlineVector, now_ns: int) -> list[str]:
     """What is wrong with a symbol's newest row: its age, or a group whose data broke off. Not WARMUP, NO_DATA."""
-    troubles = []
-    age_ns = vector.age_ns(now_ns)
-    if age_ns > OLDEST_ROW_NS:
-        limit_s = OLDEST_ROW_NS // SECOND_NS
-        troubles.append(f"{vector.symbol}: newest row must be at most {limit_s} s old, was {age_ns // SECOND_NS}")
+    too_old = row_too_old(vector, now_ns, OLDEST_ROW_NS / SECOND_NS)
+    troubles = [] if too_old is None else [too_old]
     troubles += [
         f"{vector.symbol} {group}: must not be GAP, STALE nor QUARANTINED, was {STATUS_NAMES[status]}"
         for group, status in vector.statuses.items()
         if status in {GAP, STALE, QUARANTINED}
     ]
     return troubles
+
+
+def row_too_old(vector: OnlineVector, now_ns: int, max_age_s: float) -> str | None:
+    """What is wrong with the age of a symbol's newest row; None where it is at most ``max_age_s``."""
+    age_ns = vector.age_ns(now_ns)
+    if age_ns <= max_age_s * SECOND_NS:
+        return None
+    return f"{vector.symbol}: newest row must be at most {max_age_s:g} s old, was {age_ns // SECOND_NS}"
 
 
 async def _ask(request: Request, services: ProcessServices, **others: Check) -> dict[str, Answer]:

@@ -179,10 +179,14 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """``missing`` says what the service waits for."""
+    """``missing`` says what the service waits for.
+
+    ``oldest_row_age_s``: seconds since the newest row of the symbol whose row is the oldest; null where none is known.
+    """
 
     ready: bool
     missing: list[str]
+    oldest_row_age_s: float | None
 
 
 class BuildStarted(BaseModel):

@@ -88,7 +88,7 @@ def _exchange(folder: Path, broker: Broker, servers: Servers) -> Iterator[Figure
 
 
 def _publish(broker: Broker, seconds: int, name: str) -> None:
-    publishing = start_process(publish_load, broker.port, seconds, None, Load(SYMBOLS, RATE, name))
+    publishing = start_process(publish_load, broker.port, seconds, None, Load(SYMBOLS, RATE, name, is_spread=True))
     publishing.join()
 
 

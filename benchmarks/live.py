@@ -87,14 +87,22 @@ def message_of(body: bytes, symbol: str, event_id: str, stamp_ns: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is published. rate: messages a second of each symbol. name: tells its messages from those of another."""
+    """What is published.
+
+    rate: messages a second of each symbol. name: tells its messages from those of another. is_spread: whether symbols
+    take turns between two messages of one, instead of sending all at once: a burst meets a row's time or does not,
+    which would be another figure in each run.
+    """
 
     symbols: Sequence[str] = SYMBOLS
     rate: int = RATE
     name: str = ""
+    is_spread: bool = False
 
 
 LOAD: Final = Load()
+SHORTEST_SLEEP_S: Final = 0.001
+"""Messages that are due sooner are sent together."""
 
 
 async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | None, load: Load) -> None:
@@ -104,10 +112,11 @@ async def _publish(port: int, stream: Sequence[tuple[str, bytes]], queue: str | 
     properties = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.PERSISTENT).properties
     begun = time.monotonic()
     for number, (target, body) in enumerate(stream):
-        ahead_s = begun + number / load.rate - time.monotonic()
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
-        for symbol in load.symbols:
+        for place, symbol in enumerate(load.symbols):
+            due = number + (place / len(load.symbols) if load.is_spread else 0)
+            ahead_s = begun + due / load.rate - time.monotonic()
+            if ahead_s > SHORTEST_SLEEP_S or (place == 0 and ahead_s > 0):
+                await asyncio.sleep(ahead_s)
             own = message_of(body, symbol, f"{symbol}-{load.name}{number}", time.time_ns())
             await channel.basic_publish(own, routing_key=queue or target, properties=properties)
     await connection.close()

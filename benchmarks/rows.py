@@ -101,7 +101,11 @@ def _measure(
         tally.note_stored(served, clock.now_ns())
         record.note_given(served, given_ns=clock.now_ns())
 
-    online = LatestRows(OnlineSink(store, fences=lambda: dict.fromkeys(SYMBOLS, 7)), on_written=note_online)
+    online = LatestRows(
+        OnlineSink(store, fences=lambda: dict.fromkeys(SYMBOLS, 7)),
+        on_written=note_online,
+        on_whole=lambda _row_ns: tally.note_whole(),
+    )
     exchange, ended = KeyedExchange(broker.address, LIVE_FEATURES, list(INTERVALS)), threading.Event()
     publisher = LivePublisher(
         exchange,
@@ -148,6 +152,7 @@ def _measure(
         closed_s = time.thread_time()
         clock.set(until_ns + LATER_NS)
         rows += pipeline.advance(until_ns, now_ns=until_ns + LATER_NS)
+        online.note_whole(until_ns)
         costs["handle"] += closed_s - handled_s
         costs["compute"] += time.thread_time() - closed_s
         while online.is_busy or record.waiting or publisher.waiting:

@@ -20,7 +20,7 @@ from ingestion.pipeline.served_rows import ServedRows, available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sinks.computations import ComputationTally
 from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import LivePublisher
+from ingestion.sinks.publishing import STORING_S, LivePublisher
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
@@ -144,8 +144,7 @@ class IngestRole:
         self._published.look()
         parts = warmed(settings, self._choice, make_source(settings, self._choice, self._machine, shard=shard), chosen)
         sinks = self._open_sinks(ownership, parts)
-        worker = self._open_worker(ownership, parts, sinks, shard)
-        self._worker = worker
+        self._worker = worker = self._open_worker(ownership, parts, sinks, shard)
         withheld = WithheldGroups()
         pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
         sinks.record.make_left_out_with(remaking(settings, pipeline, parts.clock))
@@ -185,23 +184,25 @@ class IngestRole:
             is_whole=parts.source.is_whole,
             check=self._may_write(ownership),
             stored_ns=partial(stored_row_ns, online),
+            give_way=lambda: newest.wait_until_stored(STORING_S),
         )
         figures = computation_writer(self._servers.postgres_url)
         tally = ComputationTally(tell=figures.add, on_close=figures.close)
         redis = OnlineSink(online, memory=self._memory, fences=lambda: ownership.fences)
 
         def note_online(served: Sequence[ServedRows]) -> None:
-            newest_ns = max(int(each.rows.row_ns[-1]) for each in served)
             now_ns = clock.now_ns()
-            stages.observe("online", (now_ns - newest_ns) / SECOND_NS)
-            stages.rows.note_stored(newest_ns, now_ns)
             for each in served:
                 if each.newest_recv_ns is not None:
                     stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
             tally.note_stored(served, now_ns)
             record.note_given(served, given_ns=now_ns)
 
-        newest = LatestRows(redis, on_written=note_online)
+        def note_whole(row_ns: int) -> None:
+            stages.note_stored(row_ns, clock.now_ns())
+            tally.note_whole()
+
+        newest = LatestRows(redis, on_written=note_online, on_whole=note_whole)
         outgoing = open_publisher(settings, self.bus)
         publisher = LivePublisher(
             outgoing,
@@ -222,6 +223,7 @@ class IngestRole:
             stages=sinks.stages,
             grid_ns=self._settings.row_grid_ns,
             is_storing=lambda: sinks.online.is_busy,
+            on_whole=sinks.online.note_whole,
             check=ownership.check,
             record=sinks.record,
             tasks=[sinks.publisher.run, *parts.tasks],

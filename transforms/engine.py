@@ -66,7 +66,7 @@ class Engine:
             quantity_scale=10.0**instrument.quantity_exponent,
             tile_ns=grid_ns,
         )
-        self._next_end_ns = self._state["next_end_ns"]  # a view, which is asked with each message
+        self._look_into_state()
         # Records of tiles that have not ended: in order, and those that arrived since.
         self._waiting = empty_events()
         self._arrived: list[Events] = []
@@ -103,8 +103,7 @@ class Engine:
 
     @property
     def book_counters(self) -> BookCounters:
-        book = self._state["book"][0]
-        return BookCounters(int(book["gaps"]), int(book["duplicates"]), int(book["crossed"]), int(book["overflows"]))
+        return BookCounters(*(int(count[0]) for count in self._book_counts))
 
     @property
     def book_validity(self) -> int:
@@ -174,7 +173,14 @@ class Engine:
         row. Ticks that are passed over have no row, nor do seconds in one of the periods ``without``; that changes none
         that comes later.
         """
-        return _whole(self.advance_in_pieces(watermark_ns, without=without))
+        tick_ns, closed_ns = floor_to(watermark_ns, self.grid_ns), self.closed_ns
+        if without or closed_ns is None or tick_ns != closed_ns + self.grid_ns:
+            return _whole(self.advance_in_pieces(watermark_ns, without=without))
+        # The next tick, as it is live: there is nothing to cut nor to pass over.
+        has_row = tick_ns % SECOND_NS == 0 or tick_ns > self._begin_ns
+        row_ns = np.array([tick_ns], np.int64) if has_row else _NO_ROWS
+        self._put_in_order()
+        return self._rows(row_ns, self._run(row_ns, tick_ns))
 
     def advance_in_pieces(self, watermark_ns: int, *, without: Sequence[Period] = ()) -> Iterator[FeatureRows]:
         """What ``advance`` returns, in pieces of at most ROWS_A_CALL rows, one at least; all are to be taken."""
@@ -232,9 +238,16 @@ class Engine:
         state = np.frombuffer(checkpoint, STATE, count=1).copy()
         if state["tile_ns"][0] != self.grid_ns:
             raise CorruptStore(f"checkpoint: must be of a row grid of {self.grid_ns} ns, was {state['tile_ns'][0]}")
-        self._state, self._next_end_ns = state, state["next_end_ns"]
+        self._state = state
+        self._look_into_state()
         self._waiting = np.frombuffer(checkpoint, EVENT, offset=STATE.itemsize).copy()
         self._arrived = []
+
+    def _look_into_state(self) -> None:
+        """Keep views of what is asked with each message or row: to reach it through the state takes a microsecond."""
+        book = self._state["book"]
+        self._next_end_ns = self._state["next_end_ns"]
+        self._book_counts = tuple(book[name] for name in ("gaps", "duplicates", "crossed", "overflows"))
 
     @property
     def _begin_ns(self) -> int:

@@ -3,13 +3,12 @@
 1. A message is decoded; one that cannot be goes to the dead-letter with its reason, and nothing else is affected.
 2. Its symbol's lane stamps it, appends its bytes to the tape and feeds the engine.
 3. ``advance`` closes the rows that the watermark has passed and hands them to every sink: at whole seconds those of
-   all symbols, at a tick of the row grid between two seconds those of the symbols that have changed.
+   all symbols, at a tick of the row grid between two seconds those of the symbols that have changed; see ``closing``.
 4. Another registry version comes in the place of the one before at a whole second, for all symbols; see ``change``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 from ingestion.decoding.scales import Instruments
 from ingestion.messages import RejectedLine, TimedMessage
 from ingestion.pipeline.batches import Batches
-from ingestion.pipeline.change import EngineChange, said
+from ingestion.pipeline.change import EngineChange
+from ingestion.pipeline.closing import Closing
 from ingestion.pipeline.counters import Counters
 from ingestion.pipeline.dead_letter import DeadLetter
 from ingestion.pipeline.lane import Lane
@@ -25,7 +25,7 @@ from ingestion.pipeline.lanes import History, LaneRules, Lanes
 from ingestion.pipeline.own_symbols import ForeignSymbol, OwnInstruments
 from ingestion.pipeline.rejections import Rejections
 from ingestion.pipeline.resuming import VersionBefore
-from ingestion.pipeline.served_rows import Availability, RowSink, ServedRows
+from ingestion.pipeline.served_rows import Availability, RowSink
 from ingestion.pipeline.silence import steps_to
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import HOUR_NS, SECOND_NS
@@ -72,14 +72,12 @@ class Pipeline:
         rules = LaneRules(
             raw_folder, grid_ns, tape_sync_ms, tape_segment_ns, market, history, on_gap, claim, before, published
         )
-        self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._served)
+        self._closing = Closing(self.counters, sinks, availability, withhold)
+        self._lanes = Lanes(kernel, instruments, self.decoders, rules, serve=self._closing.served)
         self.rows_again = self._lanes.rows_again
         """See ``Lanes``; from any thread."""
         self._dead_letter = dead_letter
-        self._sinks = tuple(sinks)
-        self._availability = availability
         self._symbols = None if symbols is None else frozenset(symbols)
-        self._withhold = withhold
         self._rejections = Rejections(dead_letter, self._lanes, self.decoders, self._symbols)
         self._batches = Batches(self.decoders, self._lanes, self.counters, self.handle)
 
@@ -234,66 +232,12 @@ class Pipeline:
 
         now_ns: the present time, from which the rows' availability follows.
         """
-        change = self._lanes.change
-        if change is None:
-            return self._close(watermark_ns, now_ns)
-        lanes, count = self._lanes.by_symbol, 0
-        boundary_ns = change.boundary_ns(lanes, watermark_ns)
-        if boundary_ns is not None:
-            count = self._close(boundary_ns, now_ns)
-            change.cross(lanes, boundary_ns)
-            self._lanes.kernel = change.serving
-        count += self._close(watermark_ns, now_ns)
-        change.note_served(lanes, watermark_ns)
-        if change.is_over:
-            self._lanes.change = None
-        return count
-
-    def _close(self, watermark_ns: int, now_ns: int) -> int:
-        lanes = list(self._lanes.by_symbol.values())
-        served = []
-        for lane, rows in zip(lanes, self._computed(lanes, watermark_ns), strict=True):
-            lane.note_closed(rows)
-            if len(rows) > 0:
-                served.append(self._served(lane, rows, now_ns))
-        if not served:
-            return 0
-        for sink in self._sinks:
-            sink.write(served)
-        count = sum(len(each.rows) for each in served)
-        seconds = sum(len(each.rows.at_seconds()) for each in served)
-        self.counters.rows += seconds
-        self.counters.tick_rows += count - seconds
-        return count
-
-    def _computed(self, lanes: Sequence[Lane], watermark_ns: int) -> list[FeatureRows]:
-        """The next rows of each lane, of the version before where the one that came in its place fails at them."""
-        change = self._lanes.change
-        if change is None or not change.is_on_probation:
-            return [lane.compute(watermark_ns) for lane in lanes]
-        begun_s = time.thread_time()
-        try:
-            computed = [lane.compute(watermark_ns) for lane in lanes]
-        except Exception as error:  # noqa: BLE001  # what a version raises ends that version, and no row is missed
-            change.take_back(self._lanes.by_symbol, f"a row after the change: {said(error)}")
-            self._lanes.kernel = change.serving
-            return [lane.compute(watermark_ns) for lane in lanes]
-        change.note_cost(time.thread_time() - begun_s, sum(map(len, computed)))
-        return computed
+        return self._closing.advance(self._lanes, watermark_ns, now_ns)
 
     def close(self) -> None:
         """Flush and close everything the pipeline writes to; each is closed whatever the others do."""
         with ExitStack() as stack:
             stack.callback(self._dead_letter.close)
-            for sink in self._sinks:
+            for sink in self._closing.sinks:
                 stack.callback(sink.close)
             self._lanes.close(stack)
-
-    def _served(self, lane: Lane, rows: FeatureRows, now_ns: int) -> ServedRows:
-        return ServedRows(
-            self._withhold(rows),
-            self._availability(rows.row_ns, now_ns),
-            trace_id=lane.trace_id,
-            newest_recv_ns=lane.closed.newest_in_row_ns,
-            wait_durable=lane.durability(),
-        )

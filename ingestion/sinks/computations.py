@@ -85,6 +85,8 @@ class ComputationTally:
         self._lock = threading.Lock()
         self._minutes: dict[str, list[_Minute]] = {}
         self._told: dict[str, tuple[int, int]] = {}
+        self._slow: list[tuple[float, str, int]] = []
+        """Of rows at whole seconds that no line of the log has named yet: milliseconds, symbol and row time."""
         self._behind_ms: dict[str, float] = {}
         """How late the last row of a symbol was that has not caught up; 0 once it has."""
 
@@ -97,11 +99,10 @@ class ComputationTally:
                         self._count(each.rows.symbol, row_ns, each.rows.feature_set)
 
     def note_stored(self, served: Sequence[ServedRows], now_ns: int) -> None:
-        """The newest of the rows were stored by now; of those at whole seconds, a slow one is a line of the log.
+        """The newest of the rows were stored by now.
 
         Not timed: rows of a symbol from its first on, until one is in time or, below 30 s, as late as the one before.
         """
-        slow: list[tuple[float, str, int]] = []
         with self._lock:
             for each in served:
                 row_ns = int(each.rows.row_ns[-1])
@@ -110,18 +111,25 @@ class ComputationTally:
                     continue
                 self.recent.add(ms, now_ns)
                 if ms > SLOW_MS:
-                    slow.append((ms, each.rows.symbol, row_ns))
+                    self.slow += 1
+                    if row_ns % SECOND_NS == 0:
+                        self._slow.append((ms, each.rows.symbol, row_ns))
                 minute = self._minute_of(each.rows.symbol, row_ns)
                 if minute is not None:
                     for name, step_ns in INTERVALS.items():
                         if row_ns % step_ns == 0:
                             minute.intervals[name].add(ms, each.trace_id)
-        self.slow += len(slow)
-        if slow and slow[0][2] % SECOND_NS == 0:
+
+    def note_whole(self) -> None:
+        """All rows of a time were stored: of those at whole seconds, the slow ones are a line of the log."""
+        with self._lock:
+            slow, self._slow = self._slow, []
+        if slow:
             _warn(slow)
 
     def close(self) -> None:
         """Tell of what is left, the last minute as far as it came."""
+        self.note_whole()
         with self._lock:
             for symbol, minutes in self._minutes.items():
                 for minute in minutes:

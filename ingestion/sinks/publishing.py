@@ -52,7 +52,7 @@ ROWS_AT_ONCE: Final = 10
 RETRY_S: Final = 0.5
 FINISH_S: Final = 5.0
 """How long the end waits for rows to be published."""
-STORING_S: Final = 0.05
+STORING_S: Final = 0.1
 """How long rows that came wait for the online store at most."""
 STORING_AGAIN_S: Final = 0.001
 

@@ -59,10 +59,12 @@ class RowLog:
         stored_ns: LastNs = lambda _symbol: None,
         name: str = "the feature log",
         remedy: str = "feature-service rebuild --symbol {symbol} computes them",
+        give_way: Callable[[], object] = lambda: None,
     ) -> None:
         """stored_ns: of what the online store has, which was given to readers.
 
-        name: of the log, for lines about it. remedy: for rows that the tape does not give.
+        name: of the log, for lines about it. remedy: for rows that the tape does not give. give_way: called before the
+        files of a symbol are made, which takes ten milliseconds of the interpreter.
         """
         self.remake: Remake = lambda *_: None
         self.is_closing = False
@@ -74,6 +76,7 @@ class RowLog:
         self._unsettled: set[tuple[str, FeatureSet]] = set()
         """Of which it is not known where the log ends."""
         self._noting = threading.Lock()
+        self._give_way = give_way
         self._retry_at_s = 0.0
         self._asked_s: float | None = None
         self._left_out: dict[tuple[str, FeatureSet], tuple[int, int]] = {}
@@ -250,6 +253,7 @@ class RowLog:
         self._settle(symbols)
         with self.files.writing(), FileGroup(self._sync) as group:
             for symbol in symbols:
+                self._give_way()
                 self._log.stage_symbol(symbol, group)
                 self._ticks.stage_symbol(symbol, group)
             group.publish()

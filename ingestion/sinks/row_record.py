@@ -85,10 +85,11 @@ class RowRecord:
     """Keeps closed rows and checkpoints, and gives a restarted pipeline what was kept.
 
     is_whole: whether the next messages of a symbol continue where its tape ended. check: called before each write;
-    raises what forbids it. stored_ns: of what the online store has.
+    raises what forbids it. stored_ns: of what the online store has. give_way: called before anything is kept; waits
+    while rows are on their way to readers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it writes to, and what is asked on the way, each a plain call
         self,
         log: FeatureLogWriter,
         ticks: ServedTickWriter,
@@ -97,11 +98,13 @@ class RowRecord:
         is_whole: Callable[[str], bool] = lambda _symbol: False,
         check: Callable[[], object] = lambda: None,
         stored_ns: LastNs = lambda _symbol: None,
+        give_way: Callable[[], object] = lambda: None,
     ) -> None:
-        self._log = RowLog(log, ticks, stored_ns=stored_ns)
+        self._log = RowLog(log, ticks, stored_ns=stored_ns, give_way=give_way)
         self._raw_folder = raw_folder
         self._is_whole = is_whole
         self._check = check
+        self._give_way = give_way
         self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
@@ -197,9 +200,8 @@ class RowRecord:
         try:
             self._items.put(item, timeout=FULL_DEADLINE_S)
         except queue.Full as error:
-            raise StoreUnavailable(
-                f"feature log: must accept rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
-            ) from error
+            told = f"feature log: must accept rows within {FULL_DEADLINE_S:g} s, had {WAITING_ITEMS} waiting"
+            raise StoreUnavailable(told) from error
 
     def _wait_until_kept(self) -> None:
         """Wait for everything that was put. Raises what the thread met."""
@@ -258,8 +260,7 @@ class RowRecord:
         durable = {mark.symbol: mark.checkpoint for mark in marks if self._is_durable(mark.wait_durable)}
         if durable:
             self._check()
-            written = self._log.publish(list(durable))
-            if written and not self._has_given_up.is_set():
+            if (written := self._log.publish(list(durable))) and not self._has_given_up.is_set():
                 if self._sync is None:
                     self._sync = group_sync(self._raw_folder)
                 with FileGroup(self._sync) as group:
@@ -273,6 +274,7 @@ class RowRecord:
         if isinstance(item, threading.Event):
             item.set()
             return
+        self._give_way()
         given_ns = item.given_ns if isinstance(item, _Given) else None
         for each in item.served if isinstance(item, _Given) else item:
             if not self._is_durable(each.wait_durable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from storage.online.memory import OnlineMemory
 from storage.online.store import OnlineStore
 from storage.online.vector import OnlineRow
 from storage.outages import Outage
-from transforms.rows import FeatureRows
+from transforms.rows import FeatureRows, FeatureSet
 from transforms.status import REASON_NAMES
 
 RETRY_S: Final = 0.1
@@ -175,10 +176,14 @@ def last_statuses(rows: FeatureRows) -> dict[str, int]:
     return {group.name: status for group, status in zip(rows.feature_set.groups, rows.status[-1].tolist(), strict=True)}
 
 
-def last_reasons(rows: FeatureRows) -> dict[str, str]:
-    """Why the last of the rows does not know what it does not know, by column."""
+def last_reasons(rows: FeatureRows) -> Mapping[str, str]:
+    """Why the last of the rows does not know what it does not know, by column; not to be changed."""
     assert rows.reasons is not None, "rows from the engine have reasons"
-    reasons = rows.reasons[-1]
-    columns = rows.feature_set.columns
-    at = np.flatnonzero(reasons)
-    return {columns[each]: REASON_NAMES[why] for each, why in zip(at.tolist(), reasons[at].tolist(), strict=True)}
+    return _named(rows.feature_set, rows.reasons[-1].tobytes())
+
+
+@lru_cache(maxsize=512)
+def _named(feature_set: FeatureSet, reasons: bytes) -> Mapping[str, str]:
+    """Rows that know the same have the same reasons: those of a warm market are a few."""
+    columns = feature_set.columns
+    return {columns[at]: REASON_NAMES[why] for at, why in enumerate(np.frombuffer(reasons, np.int8).tolist()) if why}

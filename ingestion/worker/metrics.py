@@ -57,6 +57,11 @@ class StageTimes(Collector):
         self.rows.note_closed(row_ns, closed_ns)
         self.observe("close", (closed_ns - row_ns) / SECOND_NS)
 
+    def note_stored(self, row_ns: int, stored_ns: int) -> None:
+        """The online store holds the rows of a time, of all symbols."""
+        self.rows.note_stored(row_ns, stored_ns)
+        self.observe("online", (stored_ns - row_ns) / SECOND_NS)
+
     def document(self) -> dict[str, dict[str, float | int | None]]:
         """Count and percentiles in ms by stage, of the latest times; None before the first."""
         return {stage: times.percentiles() for stage, times in self._stages.items()}

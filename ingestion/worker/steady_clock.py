@@ -58,9 +58,13 @@ class SteadyClock:
             self._read_at_ns = at_ns
             due_ns = self._now_ns + passed_ns
             apart_ns = self._wall.now_ns() - due_ns
-            self._tell(apart_ns)
+            if self._is_apart or not -STEP_NS <= apart_ns <= STEP_NS:
+                self._tell(apart_ns)
             most_ns = passed_ns // LEAN
-            self._now_ns = due_ns + max(-most_ns, min(most_ns, apart_ns))
+            # Without calls of min and max: every message is stamped by this clock.
+            if not -most_ns <= apart_ns <= most_ns:
+                apart_ns = most_ns if apart_ns > 0 else -most_ns
+            self._now_ns = due_ns + apart_ns
             return self._now_ns
 
     def machine_seconds(self, span_ns: int) -> float:

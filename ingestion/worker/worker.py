@@ -42,8 +42,9 @@ class Worker:
     """Runs one source into one pipeline; ``run`` returns when the source ends or ``stop`` is called.
 
     grid_ns: the row grid, the pipeline's. check: called before anything is written; raises what forbids it. is_storing:
-    whether earlier rows are still on their way to the online store. record: where checkpoints go. tasks: what else runs
-    on the event loop. on_close: awaited last, when everything delivered was computed and made durable.
+    whether earlier rows are still on their way to the online store. on_whole: called with a row time once the rows of
+    all symbols were handed on. record: where checkpoints go. tasks: what else runs on the event loop. on_close: awaited
+    last, when everything delivered was computed and made durable.
     """
 
     def __init__(  # noqa: PLR0913  # the hands of one loop, each a plain call
@@ -56,6 +57,7 @@ class Worker:
         grid_ns: int = SECOND_NS,
         check: Callable[[], object] = lambda: None,
         is_storing: Callable[[], bool] = lambda: False,
+        on_whole: Callable[[int], object] = lambda _row_ns: None,
         record: RowRecord | None = None,
         tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         on_close: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -70,6 +72,7 @@ class Worker:
         self._symbols = tuple(symbols)
         self._check = check
         self._is_storing = is_storing
+        self._on_whole = on_whole
         self._record = record
         self._tasks = tuple(tasks)
         self._on_close = tuple(on_close)
@@ -158,8 +161,7 @@ class Worker:
             self._loop = None
 
     def _tell_ended(self) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
+        if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._ended.set)
 
     def _compute(self) -> None:
@@ -241,6 +243,7 @@ class Worker:
         if boundary_ns <= before_ns or self._advance(pipeline, boundary_ns, now_ns) == 0:
             return
         self.stages.note_closed(boundary_ns, self._clock.now_ns())
+        self._on_whole(boundary_ns)
         if boundary_ns // SECOND_NS > before_ns // SECOND_NS:
             self._close_second(pipeline, floor_to(boundary_ns, SECOND_NS), now_ns)
 
@@ -288,8 +291,7 @@ class Worker:
     def _ask(self, symbol: str, now_ns: int) -> None:
         self._asked_ns[symbol] = now_ns
         self.snapshots_asked += 1
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
+        if (loop := self._loop) is not None and not loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._source.request_snapshot(symbol), loop)
 
 

@@ -68,6 +68,7 @@ class FeastFields:
         """Every field that a row has."""
         self._head = b"\xdd" + struct.pack(">I", 2 * (len(fields) + len(groups)))
         self._templates: dict[bytes, _Template] = {}
+        self._stamped: tuple[int, bytes] | None = None
 
     def pack(self, row_ns: int, values: npt.NDArray[np.float64]) -> bytes:
         """The fields of a row.
@@ -79,9 +80,15 @@ class FeastFields:
         lines = template.lines.copy()
         known = values[template.at].astype(_FLOAT64, copy=False)
         lines[:, _VALUE_AT + 1 :] = known.view(np.uint8).reshape(len(known), _FLOAT64.itemsize)
-        value = _packed_string(timestamp_field(row_ns))
-        timestamps = [field + value for field in self._timestamps]
-        return b"".join((self._head, *timestamps, lines.tobytes(), template.nulls))
+        return b"".join((self._head, self._stamps(row_ns), lines.tobytes(), template.nulls))
+
+    def _stamps(self, row_ns: int) -> bytes:
+        """The fields of the row time: rows that are written together are of one time."""
+        stamped = self._stamped
+        if stamped is None or stamped[0] != row_ns:
+            value = _packed_string(timestamp_field(row_ns))
+            stamped = self._stamped = row_ns, b"".join(field + value for field in self._timestamps)
+        return stamped[1]
 
     def _keep_template(self, pattern: bytes, is_null: npt.NDArray[np.bool_]) -> _Template:
         if len(self._templates) >= MOST_TEMPLATES:

@@ -22,6 +22,7 @@ from market.clock import SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.online.address import redis_address
 from storage.online.feast_fields import feature_field
+from storage.online.script_calls import CallAt, call_in_groups
 from storage.online.scripts import FENCED, WRITE, Script, WriteResult
 from storage.online.table_row import TableRow, table_fields, table_row
 from storage.online.vector import (
@@ -94,7 +95,7 @@ class OnlineStore:
         return cls(client, project=project, max_ahead_ns=max_ahead_ns)
 
     def write(self, rows: Sequence[OnlineRow], *, now_ns: int, fences: Mapping[str, int] | None = None) -> WriteResult:
-        """Store each row unless the symbol already holds a newer one; one round trip for all of them.
+        """Store each row unless the symbol already holds a newer one; no row waits for the answer to the one before.
 
         Newer is the greater ``(row_ns, available_ns)``; of equal pairs the later writer wins. A row is stored whole or
         not at all, regardless of other writers; fields of another set are removed. A row more than
@@ -108,10 +109,12 @@ class OnlineStore:
         accepted = [row for row in rows if row.row_ns <= now_ns + self._max_ahead_ns]
         held = fences or {}
         gone = self._gone([row for row in accepted if self._sets.get(row.symbol) is not row.feature_set])
-        answers = self.run(
-            WRITE,
-            [self._script_arguments(row, held.get(row.symbol), gone.get(row.symbol, ())) for row in accepted],
-        )
+
+        def call_at(number: int) -> tuple[bytes | str, ...]:
+            row = accepted[number]
+            return self._script_arguments(row, held.get(row.symbol), gone.get(row.symbol, ()))
+
+        answers = self._run(WRITE, call_at, len(accepted))
         self._sets.update(
             (row.symbol, row.feature_set) for row, answer in zip(accepted, answers, strict=True) if answer == 1
         )
@@ -168,13 +171,16 @@ class OnlineStore:
 
     def run(self, script: Script, calls: Sequence[tuple[bytes | str, ...]]) -> list[int]:
         """Run a script with each key and its arguments, in one round trip. Raises StoreUnavailable."""
+        return self._run(script, calls.__getitem__, len(calls))
+
+    def _run(self, script: Script, call_at: CallAt, count: int) -> list[int]:
         with self._naming_the_server():
-            answers = self._evaluate(script, calls)
+            answers = self._evaluate(script, call_at, range(count))
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 # A server forgets its scripts when it restarts or fails over.
                 self._client.script_load(script.text)
                 unanswered = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-                again = self._evaluate(script, [calls[at] for at in unanswered])
+                again = self._evaluate(script, call_at, unanswered)
                 for at, answer in zip(unanswered, again, strict=True):
                     answers[at] = answer
             for answer in answers:
@@ -261,12 +267,16 @@ class OnlineStore:
             *gone,
         )
 
-    def _evaluate(self, script: Script, calls: Sequence[tuple[bytes | str, ...]]) -> list[Any]:
-        with self._client.pipeline(transaction=False) as pipeline:
-            for call in calls:
+    def _evaluate(self, script: Script, call_at: CallAt, numbers: Sequence[int]) -> list[Any]:
+        client = self._client
+        if isinstance(client, redis.Redis):
+            return call_in_groups(client, script, call_at, numbers)
+        with client.pipeline(transaction=False) as pipeline:  # type: ignore[no-untyped-call]  # untyped in redis-py
+            for call in map(call_at, numbers):
                 # Not evalsha(), which the pipeline of a cluster refuses: a script of one key goes where its key is.
                 pipeline.execute_command("EVALSHA", script.sha, 1, *call)
-            return pipeline.execute(raise_on_error=False)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
 
     @contextmanager
     def _naming_the_server(self) -> Iterator[None]:

@@ -174,7 +174,7 @@ class _PackedVector(msgspec.Struct, array_like=True, frozen=True):
     names: msgspec.Raw
     values: bytes
     status: bytes
-    missing: dict[str, str]
+    missing: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def pack(row: OnlineRow, names: msgspec.Raw) -> bytes:
             names,
             row.values.astype(_FLOAT64, copy=False).tobytes(),
             row.status.tobytes(),
-            dict(row.reasons),
+            row.reasons,
         )
     )
 

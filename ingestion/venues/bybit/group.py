@@ -168,13 +168,15 @@ class BybitGroup:
             kind = head.topic.partition(".")[0]
             if head.topic in self._last_ns:
                 self._last_ns[head.topic] = recv_ns
-            others = [each for each in self._live if each is not connection and not each.ended.is_set()]
-            is_alone = not any(head.topic in other.seen for other in others)
+            is_alone = len(self._live) == 1 or not self._is_brought_by_others(head.topic, connection)
             is_asked_for = head.topic in self._asked and head.type == "snapshot"
             if self._splice.passes(connection.number, head, is_alone=is_alone or is_asked_for):
                 if is_asked_for:
                     self._asked.discard(head.topic)
                 await self._pass_on(body, kind=kind, recv_ns=recv_ns)
+
+    def _is_brought_by_others(self, topic: str, connection: BybitConnection) -> bool:
+        return any(each is not connection and not each.ended.is_set() and topic in each.seen for each in self._live)
 
     async def _announce_loss(self) -> None:
         for symbol in self.symbols:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import redis
@@ -17,37 +16,24 @@ from tests.online_servers import Server
 from tests.pushed_rows import Repository, feast_online, feast_status, push
 
 
-class WatchedRedis(redis.Redis):
-    """A client that calls back each time one of its pipelines has been answered: the moment another process may act."""
+class WatchedPool(redis.ConnectionPool):
+    """Calls back each time a round trip has been answered: the moment another process may act."""
 
-    after_execute: Callable[[], None]
+    after_answers: Callable[[], None]
 
-    def pipeline(  # the signature is redis-py's
-        self,
-        transaction: bool = True,  # noqa: FBT001, FBT002
-        shard_hint: str | None = None,
-    ) -> redis.client.Pipeline:
-        watched = WatchedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        watched.after_execute = self.after_execute
-        return watched
+    def release(self, connection: redis.Connection) -> None:  # type: ignore[override]  # as in redis-py's own pool
+        super().release(connection)
+        self.after_answers()
 
 
-class WatchedPipeline(redis.client.Pipeline):
-    after_execute: Callable[[], None]
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  # the signature is redis-py's
-        answers = super().execute(raise_on_error)
-        self.after_execute()
-        return answers
+def watched_client(server: Server, after_answers: Callable[[], None]) -> redis.Redis:
+    plain = redis.Redis(**server.options, socket_timeout=10).connection_pool
+    pool = WatchedPool(plain.connection_class, **plain.connection_kwargs)
+    pool.after_answers = after_answers
+    return redis.Redis(connection_pool=pool)
 
 
-def watched_client(server: Server, after_execute: Callable[[], None]) -> WatchedRedis:
-    client = WatchedRedis(**server.options, socket_timeout=10)
-    client.after_execute = after_execute
-    return client
-
-
-def watch(repo: FeatureStore, client: WatchedRedis) -> None:
+def watch(repo: FeatureStore, client: redis.Redis) -> None:
     """Let Feast's own online store use the watched client."""
     online_store = repo._get_provider().online_store
     assert isinstance(online_store, RedisOnlineStore)

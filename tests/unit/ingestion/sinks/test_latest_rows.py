@@ -69,6 +69,55 @@ def test_rows_that_come_while_the_sink_is_busy_replace_each_other() -> None:
     assert sink.is_closed
 
 
+def test_a_time_is_whole_once_all_parts_of_it_are_written() -> None:
+    sink, told = SlowSink(), list[str]()
+    latest = LatestRows(
+        sink,
+        on_written=lambda rows: told.append(f"{len(rows)} rows"),
+        on_whole=lambda row_ns: told.append(f"second {row_ns // SECOND_NS}"),
+    )
+    latest.write([served("BTCUSDT", 1)])
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+    sink.let()
+    eventually(lambda: told == ["1 rows"])
+    assert latest.is_busy, "others of its time are still computed"
+    latest.write([served("ETHUSDT", 1)])
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+    latest.write([served("SOLUSDT", 1)])
+    latest.note_whole(SECOND_NS)
+    sink.let(2)
+    eventually(lambda: told == ["1 rows", "1 rows", "1 rows", "second 1"])
+    eventually(lambda: not latest.is_busy)
+    latest.note_whole(2 * SECOND_NS)  # it was told when everything was written
+    eventually(lambda: told[4:] == ["second 2"])
+    latest.close()
+
+
+def test_who_gives_way_waits_until_rows_are_stored_and_not_for_a_sink_that_is_slow() -> None:
+    sink, done = SlowSink(), threading.Event()
+    latest = LatestRows(sink)
+    latest.wait_until_stored(DEADLINE_S)  # nothing is on its way
+    latest.write([served("BTCUSDT", 1)])
+    latest.note_whole(SECOND_NS)
+    assert sink.begun.acquire(timeout=DEADLINE_S)
+
+    def give_way() -> None:
+        latest.wait_until_stored(DEADLINE_S)
+        done.set()
+
+    threading.Thread(target=give_way, daemon=True).start()
+    latest.wait_until_stored(0.01)  # it has taken longer by then
+    latest.write([served("ETHUSDT", 1)])
+    latest.wait_until_stored(0.01)  # and nobody waits anew for what came meanwhile
+    assert not done.is_set()
+    sink.let(2)
+    eventually(lambda: len(sink.written) == 2)
+    assert not done.is_set(), "others of its time are still computed"
+    latest.note_whole(2 * SECOND_NS)
+    assert done.wait(DEADLINE_S)
+    latest.close()
+
+
 @given(st.lists(st.lists(st.sampled_from(SYMBOLS), unique=True), max_size=20))
 def test_the_last_row_of_each_symbol_is_written_and_none_is_behind_one_that_was(batches: list[list[str]]) -> None:
     sink = SlowSink()

@@ -47,13 +47,18 @@ def served(*seconds: float, durable: Durable | None = None) -> ServedRows:
 
 
 def record_in(
-    folder: Path, *, check: Callable[[], object] = lambda: None, log: FeatureLogWriter | None = None
+    folder: Path,
+    *,
+    check: Callable[[], object] = lambda: None,
+    give_way: Callable[[], object] = lambda: None,
+    log: FeatureLogWriter | None = None,
 ) -> RowRecord:
     return RowRecord(
         log or FeatureLogWriter(folder / "features"),
         ServedTickWriter(folder / "features"),
         raw_folder=folder / "raw",
         check=check,
+        give_way=give_way,
     )
 
 
@@ -74,6 +79,18 @@ def test_rows_wait_in_order_until_their_messages_are_durable(tmp_path: Path) -> 
     assert logged(tmp_path) == [1, 2, 3]
     assert record.last_row_ns(SYMBOL, SET) == B + 3 * SECOND_NS
     assert record.waiting == 0
+
+
+def test_the_record_gives_way_before_it_keeps_rows_and_before_each_symbol_that_it_writes(tmp_path: Path) -> None:
+    log = FeatureLogWriter(tmp_path / "features")
+    asked: list[int] = []
+    record = record_in(tmp_path, give_way=lambda: asked.append(log.buffered_rows), log=log)
+    record.write([served(1)])
+    record.note_given([served(1)], given_ns=B + SECOND_NS)
+    record.keep_checkpoint(SYMBOL, CHECKPOINT, Durable(now=True).wait)
+    record.close()
+    assert asked == [0, 1, 1]
+    assert logged(tmp_path) == [1]
 
 
 def test_rows_whose_messages_never_became_durable_are_in_no_log(tmp_path: Path) -> None:

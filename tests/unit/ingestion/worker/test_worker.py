@@ -87,6 +87,7 @@ class Advances:
 
     def __init__(self) -> None:
         self.closed: list[int] = []
+        self.rows = 0
         self.resume: Callable[[], object] = lambda: None
         self.lanes = {"BTCUSDT": None}
 
@@ -106,7 +107,7 @@ class Advances:
     def advance(self, watermark_ns: int, *, now_ns: int) -> int:
         assert watermark_ns <= now_ns
         self.closed.append((watermark_ns - B) // MILLISECOND_NS)
-        return 0
+        return self.rows
 
     def close(self) -> None:
         """Nothing is held."""
@@ -118,6 +119,7 @@ class Running:
     def __init__(self, *, symbols: Sequence[str] = ()) -> None:
         self.clock, self.pipeline, self.is_storing = SetClock(), Advances(), False
         self.source = QuietSource()
+        self.whole: list[int] = []
         self.worker = Worker(
             self.source,
             self.clock,
@@ -125,6 +127,7 @@ class Running:
             stages=StageTimes(CollectorRegistry()),
             grid_ns=GRID_NS,
             is_storing=lambda: self.is_storing,
+            on_whole=lambda row_ns: self.whole.append((row_ns - B) // MILLISECOND_NS),
         )
 
     def pass_to(self, ms: int, *, closes: int) -> None:
@@ -267,3 +270,11 @@ def test_checkpoints_that_the_disk_has_no_room_for_follow_in_turn_and_all_are_ke
     record.room = 0
     worker._keep_checkpoints(lanes, None, waits=True)
     assert record.kept[4:] == ["S4", "S0", "S1", "S2", "S3"]
+
+
+def test_a_time_is_whole_once_the_pipeline_has_handed_its_rows_on_and_never_without_rows() -> None:
+    with running() as found:
+        found.pass_to(0, closes=0)
+        found.pipeline.rows = 1
+        found.pass_to(100, closes=100)
+        eventually(lambda: found.whole == [100], deadline_s=DEADLINE_S)
