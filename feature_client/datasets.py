@@ -180,6 +180,7 @@ class Dataset:
         from feature_client.sequences import logged_set, sequences_of
         from storage.features.log import FeatureLog
         from training_sets.dataset.manifest import manifest_request
+        from training_sets.samples.lagged_rows import with_history_lags
         from training_sets.samples.sequences import FeatureWindows
         from training_sets.samples.splits import SplitRules
 
@@ -204,7 +205,7 @@ class Dataset:
         loaded = self.load(split, fold=fold)
         times_ns = loaded.targets.index.get_level_values("timestamp").astype("int64").to_numpy()
         own = loaded.targets.index.get_level_values("symbol") == chosen
-        log = FeatureLog(self.log_folder)
+        log = with_history_lags(FeatureLog(self.log_folder), request.history_lag_ms)
         interval_ns = request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000
         windows = FeatureWindows(
             log,

@@ -14,9 +14,9 @@ from feature_repo.retrieval_job import AsOfRetrievalJob
 from feature_repo.store import OFFLINE_STORE, client_yaml, open_repository
 from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from runtime.historical import TICK_SOURCE
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from training_sets.builds.builder import Dataset
 from training_sets.builds.place import BuildPlace
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.request.request import LONGEST_LAG_NS
 from transforms.rows import FeatureRows
 

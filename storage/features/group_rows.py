@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from market.clock import format_iso
 from market.errors import CorruptStore
+from storage.features.history_lags import HistoryLags
 from storage.features.part_times import Int64s, part_times, time_columns
 from storage.features.parts import (
     PART,
@@ -30,7 +31,7 @@ from transforms.status import STATUS_NAMES
 
 @dataclass(frozen=True, slots=True)
 class GroupRows:
-    """One group's rows, ascending and without duplicates."""
+    """One group's rows, ascending and without duplicates, unless they are ``read_versions``."""
 
     row_ns: Int64s
     created_ns: Int64s
@@ -44,6 +45,7 @@ class AskedRows:
 
     served_only: pass over rebuilt days. as_of_ns: only rows that were readable by then. may_lack: of a part that was
     written for a version that names fewer features the others are NaN; else its rows count as not computed.
+    history_lags: of the log that is read.
     """
 
     from_ns: int | None
@@ -51,13 +53,29 @@ class AskedRows:
     served_only: bool = False
     as_of_ns: int | None = None
     may_lack: bool = False
+    history_lags: HistoryLags | None = None
 
 
 def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows) -> GroupRows:
     """The rows below a symbol's folder of the group. Raises CorruptStore."""
+    read = read_versions(folder, group, symbol, asked)
+    kept = _kept_rows(read.row_ns, read.created_ns, asked)
+    return GroupRows(read.row_ns[kept], read.created_ns[kept], read.values[kept], read.status[kept])
+
+
+def read_versions(
+    folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows, *, by_path: bool = False
+) -> GroupRows:
+    """Every version of these rows, in the order in which they were written, some outside the period among them.
+
+    by_path: in the order of their files' paths, which is how Feast's offline store decides between equals. Raises
+    CorruptStore.
+    """
 
     def parts() -> list[Place]:
         listed = parts_in_order(folder, asked.from_ns, asked.to_ns)
+        if by_path:
+            listed.sort(key=str)
         return [path for path in listed if path.name.startswith(f"{PART}-") or not asked.served_only]
 
     def read(path: Place) -> pa.Table | None:
@@ -86,11 +104,12 @@ def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows
             raise CorruptStore(f"{folder} {STATUS}: must be one of {STATUS_NAMES}, was another")
         status[start:end] = codes.to_numpy()
         start = end
+    if asked.history_lags is not None:
+        created_ns = asked.history_lags.readable_ns(row_ns, created_ns)
     if asked.as_of_ns is not None:
         is_known = created_ns <= asked.as_of_ns
         row_ns, created_ns, values, status = row_ns[is_known], created_ns[is_known], values[is_known], status[is_known]
-    kept = _kept_rows(row_ns, created_ns, asked)
-    return GroupRows(row_ns[kept], created_ns[kept], values[kept], status[kept])
+    return GroupRows(row_ns, created_ns, values, status)
 
 
 def _kept_rows(row_ns: Int64s, created_ns: Int64s, asked: AskedRows) -> Int64s | slice:

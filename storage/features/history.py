@@ -93,7 +93,13 @@ class History:
     def _days(self) -> Iterator[tuple[Int64s, Int64s, npt.NDArray[np.float64], Statuses]]:
         for day_ns in self._dates():
             begin, end = max(self.from_ns, day_ns), min(self.to_ns, day_ns + DAY_NS)
-            asked = AskedRows(from_ns=begin, to_ns=end, as_of_ns=self.as_of_ns, may_lack=True)
+            asked = AskedRows(
+                from_ns=begin,
+                to_ns=end,
+                as_of_ns=self.as_of_ns,
+                may_lack=True,
+                history_lags=self.log.history_lags,
+            )
             read = [
                 (group, read_group(self.log.of_symbol(group, self.symbol), group, self.symbol, asked))
                 for group in self.groups

@@ -17,17 +17,18 @@ from typing import Final, Self
 
 import numpy as np
 
+<<<<<<< HEAD
 from market.clock import DAY_NS, parse_iso_ns, utc_date
 from market.errors import InvalidRequest, NotFound
 from storage.features.group_rows import AskedRows, raise_missing_row, read_group, whole_rows
+=======
+from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
+from market.errors import CorruptStore, InvalidRequest, NotFound
+from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
+from storage.features.history_lags import HistoryLags
+>>>>>>> lags
 from storage.features.part_times import Int64s
-from storage.features.parts import (
-    PART,
-    PartFile,
-    group_folder,
-    part_path,
-    parts_of_date,
-)
+from storage.features.parts import PART, PartFile, group_folder, part_path, parts_of_date
 from storage.file_group import FileGroup
 from storage.file_locks import exclusive, shared
 from storage.instruments import checked_symbol
@@ -163,9 +164,13 @@ def _of_symbol(root: Place, group: FeatureGroup, symbol: str) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class FeatureLog:
-    """The feature log of one folder, of this machine or in an object store, opened."""
+    """The feature log of one folder, of this machine or in an object store, opened.
+
+    history_lags: when its rows of history are taken to have been readable; None is when the log says.
+    """
 
     folder: Place
+    history_lags: HistoryLags | None = None
 
     def ask(self) -> None:
         """Whether an object store answers, in one attempt. Raises StoreUnavailable."""
@@ -213,7 +218,7 @@ class FeatureLog:
             InvalidRequest: the symbol cannot name a folder.
         """
         folders = self._folders(symbol, feature_set)
-        asked = AskedRows(from_ns=from_ns, to_ns=to_ns, served_only=served_only)
+        asked = AskedRows(from_ns=from_ns, to_ns=to_ns, served_only=served_only, history_lags=self.history_lags)
         groups = [
             read_group(folder, group, symbol, asked) for folder, group in zip(folders, feature_set.groups, strict=True)
         ]

@@ -62,6 +62,8 @@ def _group_times(
     found = read_listed(lambda: parts_in_order(folder, from_ns, to_ns + 1), read)
     event_ns = np.concatenate([_NONE, *(event_ns for event_ns, _ in found)])
     created_ns = np.concatenate([_NONE, *(created_ns for _, created_ns in found)])
+    if log.history_lags is not None:
+        created_ns = log.history_lags.readable_ns(event_ns, created_ns)
     # Rows that are there once and in order, as those of rebuilt days are, need no sorting, which costs the most.
     if (np.diff(event_ns) > 0).all():
         row_ns, available_ns = event_ns, created_ns

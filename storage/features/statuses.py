@@ -47,6 +47,8 @@ def read_statuses(log: FeatureLog, symbol: str, group: FeatureGroup, times_ns: I
     if not found:
         return statuses
     event_ns, created_ns, codes = (np.concatenate(each) for each in zip(*found, strict=True))
+    if log.history_lags is not None:
+        created_ns = log.history_lags.readable_ns(event_ns, created_ns)
     if not (np.diff(event_ns) > 0).all():
         order = np.lexsort((created_ns, event_ns))
         event_ns, codes = event_ns[order], codes[order]

@@ -17,6 +17,7 @@ from ingestion.tape.compaction import compact_tape
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import InvalidRequest
 from quality.parity import Parity
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.served_ticks import ServedTickWriter
 from storage.instruments import InstrumentPins
@@ -41,7 +42,6 @@ from training_sets.builds.place import BuildPlace
 from training_sets.builds.tick_parity import TickChoice
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget

@@ -16,6 +16,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS
 from market.errors import InvalidRequest
 from quality.relations import Relation
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.rebuilt_days import cached_days
 from storage.raw.raw_data import RawData
@@ -28,7 +29,7 @@ from training_sets.builds.place import BuildPlace
 from training_sets.checks import foresight
 from training_sets.dataset import relations
 from training_sets.last_used import LastUsed
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows
 from training_sets.request.folds import Period, PurgedCombinations, Strategy, TimeBased, WalkForward, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import ClassificationTarget, RegressionTarget

@@ -124,6 +124,16 @@ def test_values_beside_a_row_are_those_that_were_known_when_it_arrived(
     assert verify_dataset(built.path, place, tmp_path / "again").is_exact
 
 
+def test_with_history_lags_they_are_those_of_the_later_moment_and_are_found_again_so(
+    place: BuildPlace, tmp_path: Path
+) -> None:
+    history = dataclasses.replace(place, features=FeatureLog(tmp_path / "history"))  # every row is rebuilt into it
+    built = build_dataset(dataclasses.replace(REQUEST, history_lag_ms=(7_000,) * 24), history, tmp_path / "dataset")
+    table = frame(built)
+    check_joined(table, (table["timestamp"].astype("int64") + 7 * SECOND_NS).tolist())
+    assert built.manifest["leakage"]["rows_joined_again"] == built.manifest["leakage"]["rows_drawn"]
+
+
 def test_who_asks_at_a_time_has_what_is_known_then_with_or_without_a_tick(place: BuildPlace, tmp_path: Path) -> None:
     choice = FeatureChoice(
         ("beta:value", "price:mid_price", "fees:maker", "calendar:holidays"), is_beside=False, keys={"venue": "bybit"}

@@ -17,6 +17,7 @@ from ingestion.sources.played.recordings import read_recording
 from ingestion.tape.compaction import compact_tape
 from ingestion.venues.bybit.decode import Decoder
 from market.clock import SECOND_NS
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
@@ -25,7 +26,7 @@ from tests.build_places import place_in
 from tests.integration.test_feature_days import place_of
 from tests.real_candles import SYMBOL
 from training_sets.builds.builder import build_dataset
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS, rebuild_rows
+from training_sets.rebuild.rebuild import rebuild_rows
 from training_sets.request.folds import TimeBased, default_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.targets import RegressionTarget

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.event_times import event_times
 from training_sets.samples.kline_days import KlineHistory
 from training_sets.samples.known import Retrieval
+from training_sets.samples.lagged_rows import with_history_lags
 from training_sets.samples.samples import SamplePlan, Sampler, label_prices, sample_times
 from training_sets.samples.session_prices import BARS, session_prices
 
@@ -91,6 +92,8 @@ def build_dataset(
     days = make_features(request, chosen, place, on_progress=on_progress)
     inputs = build_inputs(request, features, place)
     on_step(PRICES_STEP)
+    # Days are made into the log as it is, and read with the lags of the request.
+    place = replace(place, features=with_history_lags(place.features, request.history_lag_ms))
     with open_retrieval(request, features, place) as retrieval:
         sampler = _open_sampler(request, features, place, retrieval, tables)
         on_step("retrieving features as they were known, labelling, splitting")

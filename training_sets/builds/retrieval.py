@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,6 @@ from training_sets.builds.place import BuildPlace
 from training_sets.request.request import DatasetRequest
 from training_sets.samples.asked import TicksAtTimes
 from training_sets.samples.columns import DatasetFeatures
-from training_sets.samples.history_lags import with_history_lags
 from training_sets.samples.known import NO_ROW, Known, Retrieval, RowsOnArrival
 from training_sets.samples.sampled_days import LEAST_INTERVAL_NS, SampledDays
 from training_sets.samples.samples import sample_times
@@ -23,7 +21,7 @@ from transforms.rows import FeatureSet
 
 @contextmanager
 def open_retrieval(request: DatasetRequest, features: DatasetFeatures, place: BuildPlace) -> Iterator[Retrieval]:
-    """What a build retrieves with, while the block lasts.
+    """What a build retrieves with, while the block lasts. place: its features with the lags of the request.
 
     Raises NotFound when a symbol that is asked at times for columns of the registry version has no raw data.
     """
@@ -57,14 +55,9 @@ def _without_rows(symbols: int, columns: int, times_ns: npt.NDArray[np.int64]) -
 
 def _on_arrival(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> Retrieval:
     """Each sample on its row; days that were retrieved before are used again, and kept for the next build."""
-    known = RowsOnArrival(place.open_store(), chosen, request.symbols, place.features).known
+    known = RowsOnArrival(place.open_store, chosen, request.symbols, place.features).known
     if place.reuses_samples and request.sampling is None and request.sample_interval_ns >= LEAST_INTERVAL_NS:
         known = SampledDays(
             place.features, chosen, request.symbols, interval_ns=request.sample_interval_ns, retrieve=known
         ).known
-
-    def lagged(times_ns: npt.NDArray[np.int64]) -> Known:
-        found = known(times_ns)
-        return replace(found, had_ns=with_history_lags(request.history_lag_ms, found.row_ns, found.had_ns))
-
-    return Retrieval(lagged, dict)
+    return Retrieval(known, dict)

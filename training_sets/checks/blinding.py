@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -68,9 +68,10 @@ class Known:
 class Origin:
     """Where the rows of a dataset come from.
 
-    raw: by symbol, each with all that its rows look back at. kernels_folder: of compiled kernels. row_grid_ns: the grid
-    of ticks in history that was not served live. recomputing: where rows are rebuilt. tables: of views that stand on
-    them. proven: what earlier checks found right, None where nothing is taken from them.
+    log: with the history lags of the request. raw: by symbol, each with all that its rows look back at. kernels_folder:
+    of compiled kernels. row_grid_ns: the grid of ticks in history that was not served live. recomputing: where rows are
+    rebuilt. tables: of views that stand on them. proven: what earlier checks found right, None where nothing is taken
+    from them.
     """
 
     features: DatasetFeatures
@@ -91,8 +92,9 @@ class Origin:
         return compile_kernel(self.chosen, self.kernels_folder)
 
     def rebuild(self, symbol: str) -> Rebuild:
-        """The rebuild of a symbol's rows from all that they look back at."""
-        return Rebuild(self.raw[symbol], self.log, self.kernels_folder, symbol, self.chosen)
+        """The rebuild of a symbol's rows from all that they look back at, whatever lags are assumed of them."""
+        recorded = replace(self.log, history_lags=None)
+        return Rebuild(self.raw[symbol], recorded, self.kernels_folder, symbol, self.chosen)
 
 
 def check_features(rows: Sequence[Known], origin: Origin) -> dict[str, Any]:

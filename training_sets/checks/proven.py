@@ -71,6 +71,8 @@ class ProvenRows:
         self._chosen = chosen
         self._raw = raw
         self._kinds, self._horizon_ns = set_kinds(chosen), set_horizon_ns(chosen)
+        # With other lags other rows came too late, and rows were had at other moments.
+        drawn_among = (*drawn_among, log.history_lags)
         self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, drawn_among)
         self._days: dict[tuple[str, int], _Day] = {}
         # Listed once for all days, and once more when they are saved.

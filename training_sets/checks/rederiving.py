@@ -12,7 +12,6 @@ from market.errors import InvalidRequest
 from training_sets.checks.blinding import Origin
 from training_sets.checks.drawn import Drawn
 from training_sets.request.request import DatasetRequest
-from training_sets.samples.history_lags import with_history_lags
 from training_sets.samples.inputs import ModelInputs, only_column
 from training_sets.samples.known import Known, arrivals
 
@@ -51,8 +50,7 @@ def _known_at(rows: Sequence[Drawn], request: DatasetRequest, origin: Origin) ->
         features = np.full((len(times_ns), len(request.symbols), len(chosen.columns)), np.nan)
         row_ns, had_ns = np.empty((2, len(times_ns), len(request.symbols)), np.int64)
         for at, symbol in enumerate(request.symbols):
-            row_ns[:, at], logged_ns = arrivals(origin.log, chosen, symbol, times_ns)
-            had_ns[:, at] = with_history_lags(request.history_lag_ms, row_ns[:, at], logged_ns)
+            row_ns[:, at], had_ns[:, at] = arrivals(origin.log, chosen, symbol, times_ns)
             for column in columns if (row_ns[:, at] >= 0).any() else ():
                 one = only_column(chosen, column)
                 logged, _ = origin.log.read(symbol, one, from_ns=int(times_ns[0]), to_ns=int(times_ns[-1]) + 1)

@@ -7,7 +7,7 @@ ticks given at the sample times before, the newest that knows it and is not olde
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from training_sets.checks.blinding import Known, Origin
 from training_sets.checks.drawn import Drawn
 from training_sets.request.request import LONGEST_LAG_NS, DatasetRequest
 from training_sets.samples.asked import SymbolTicks
-from training_sets.samples.history_lags import with_history_lags
 from training_sets.samples.known import NO_ROW, arrivals
 from training_sets.samples.samples import sample_times
 
@@ -41,18 +40,10 @@ class Sources:
         arrived = self._arrivals(rows)
         for row in rows:
             row_ns, had_ns = arrived[row.symbol, row.time_ns]
-            acts_ns = self._lagged(row_ns, had_ns)
             filled_from_ns = np.full(len(self.origin.chosen.columns), -1)
             if self.request.missing == "forward_fill":
-                filled_from_ns = self._served_before(row, acts_ns)
-            yield replace(
-                self._known(row, row_ns, had_ns, filled_from_ns), decision_ns=acts_ns + self.request.read_delay_ns
-            )
-
-    def _lagged(self, row_ns: int, had_ns: int) -> int:
-        """What is proven of a row is kept as the log says, whatever lag a request assumes."""
-        [lagged_ns] = with_history_lags(self.request.history_lag_ms, np.array([row_ns]), np.array([had_ns])).tolist()
-        return int(lagged_ns)
+                filled_from_ns = self._served_before(row, had_ns)
+            yield self._known(row, row_ns, had_ns, filled_from_ns)
 
     def _arrivals(self, rows: Sequence[Drawn]) -> dict[tuple[str, int], tuple[int, int]]:
         """By symbol and time, which row there was and when the model had it; a day of the log is read once."""
@@ -80,8 +71,8 @@ class Sources:
             )
         except NotFound:
             return newest_ns
-        has_come = np.maximum.accumulate(available_ns) <= had_ns
-        for at in np.flatnonzero(has_come & (available_ns <= served.row_ns + LONGEST_LAG_NS)).tolist():
+        has_come = available_ns <= np.minimum(had_ns, served.row_ns + LONGEST_LAG_NS)
+        for at in np.flatnonzero(has_come).tolist():
             newest_ns[~np.isnan(served.values[at])] = served.row_ns[at]
         return newest_ns
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, groupby, pairwise
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS, floor_to, format_period
+from market.clock import DAY_NS, SECOND_NS, floor_to, format_period
 from market.errors import InvalidRequest
 from market.events import ORDERBOOK, Events, empty_events
 from storage.raw.events import first_message_ns, last_snapshot_ns, stream_events
@@ -27,9 +26,6 @@ from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, joined_rows
 from transforms.silences import Period
 from transforms.state import ORDER_NS
-
-AVAILABILITY_DELAY_NS: Final = 10 * MILLISECOND_NS
-"""When a rebuilt row counts as available after its row time: the grace after which a live row closes."""
 
 
 def rebuild_rows(

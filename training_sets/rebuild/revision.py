@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from market.clock import DAY_NS, utc_date
 from storage.features.group_rows import AskedRows, read_group
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.rebuilt_days import served_times
 from storage.raw.manifest import RawPart
 from training_sets.rebuild.due_days import Rebuild
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from transforms.catalogue import set_horizon_ns
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 

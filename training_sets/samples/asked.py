@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.log import FeatureLog
 from storage.features.served_ticks import read_served_ticks
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.rebuild.ticks import TickRows, newest_given
 from training_sets.request.request import LONGEST_LAG_NS
 from training_sets.samples.known import NO_ROW, Known

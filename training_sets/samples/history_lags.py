@@ -4,8 +4,8 @@
    backfilled, counts as readable AVAILABILITY_DELAY_NS after its time, which no service that is busy at noon keeps to.
 2. Measured are the rows that were served: a quantile of their lags in each hour. An hour of which nothing was served
    has the greatest lag of the others, so that no row of history arrives earlier than a live one.
-3. Put in place of the assumed delay they move the moment from which a model has a row of history, and with it the
-   entry of its label; a row's values stay what they are.
+3. A log with these lags, see ``storage.features.history_lags``, is that of a service that was so slow: everything
+   that asks when a row could be read gets the same answer of it. A row's values stay what they are.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS
 from market.errors import InvalidRequest
+from storage.features.history_lags import AVAILABILITY_DELAY_NS
 from storage.features.log import FeatureLog
 from storage.features.row_times import read_row_times
-from training_sets.rebuild.rebuild import AVAILABILITY_DELAY_NS
 from training_sets.request.request import HOURS
 from transforms.rows import FeatureSet
 
@@ -36,18 +36,6 @@ class MeasuredLags:
 
     lag_ms: tuple[int, ...]
     rows: tuple[int, ...]
-
-
-def with_history_lags(lag_ms: tuple[int, ...] | None, row_ns: Int64s, had_ns: Int64s) -> Int64s:
-    """When a model has each row, int64 (n,), those of history after their hour's lag; None leaves all as they are.
-
-    row_ns: int64 (n,), below 0 where there is no row. had_ns: int64 (n,), as the feature log says.
-    """
-    if lag_ms is None:
-        return had_ns
-    is_history = (row_ns >= 0) & (had_ns == row_ns + AVAILABILITY_DELAY_NS)
-    lags_ns = np.array(lag_ms, np.int64) * MILLISECOND_NS
-    return np.where(is_history, row_ns + lags_ns[row_ns // HOUR_NS % HOURS], had_ns)
 
 
 def measured_lags(

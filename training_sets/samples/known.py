@@ -20,6 +20,7 @@ from storage.features.log import FeatureLog
 from storage.features.part_times import stated_ns
 from storage.features.row_times import read_row_times
 from training_sets.request.request import LONGEST_LAG_NS
+from training_sets.samples.lagged_rows import rows_as_of
 from transforms.rows import FeatureSet
 
 if TYPE_CHECKING:
@@ -60,35 +61,47 @@ class Retrieval:
 
 
 class RowsOnArrival:
-    """The rows of the sample times themselves, retrieved through Feast at the moment at which each arrived."""
+    """The rows of the sample times themselves, as they were known at the moment at which each arrived.
 
-    def __init__(self, store: FeatureStore, chosen: FeatureSet, symbols: Sequence[str], log: FeatureLog) -> None:
-        self._store = store
+    They are retrieved through Feast, which open_store opens; of a log with history lags by ``rows_as_of``.
+    """
+
+    def __init__(
+        self, open_store: Callable[[], FeatureStore], chosen: FeatureSet, symbols: Sequence[str], log: FeatureLog
+    ) -> None:
+        self._store = open_store() if log.history_lags is None else None
         self._chosen = chosen
         self._symbols = symbols
         self._log = log
 
     def known(self, times_ns: Int64s) -> Known:
         """Of ascending times, one at least."""
-        from feature_repo.store import retrieve
-
         count = len(self._symbols)
         had_ns = np.empty((len(times_ns), count), np.int64)
         row_ns = np.empty((len(times_ns), count), np.int64)
         for at, symbol in enumerate(self._symbols):
             row_ns[:, at], had_ns[:, at] = arrivals(self._log, self._chosen, symbol, times_ns)
         features = np.full((len(times_ns) * count, len(self._chosen.columns)), np.nan)
+        if self._store is not None:
+            self._retrieve(self._store, row_ns.reshape(-1), had_ns.reshape(-1), features)
+        else:
+            for at, symbol in enumerate(self._symbols):
+                has_row = row_ns[:, at] >= 0
+                of_rows = rows_as_of(self._log, self._chosen, symbol, times_ns[has_row], had_ns[has_row, at])
+                features[at::count][has_row] = of_rows
+        return Known(features, row_ns.reshape(-1), had_ns.reshape(-1))
+
+    def _retrieve(self, store: FeatureStore, row_ns: Int64s, had_ns: Int64s, features: Float64s) -> None:
+        """Fill in what Feast answers for the samples that have a row."""
+        from feature_repo.store import retrieve
+
         rows = np.flatnonzero(row_ns >= 0)
         if len(rows) > 0:
-            entities = pd.DataFrame(
-                {
-                    "symbol": np.tile(np.array(self._symbols, object), len(times_ns))[rows],
-                    # Feast goes by the created time, which is up to a microsecond after the exact one.
-                    "event_timestamp": pd.to_datetime(stated_ns(had_ns.reshape(-1)[rows]), utc=True),
-                }
-            )
-            features[rows] = retrieve(self._store, self._chosen, entities)[list(self._chosen.columns)]
-        return Known(features, row_ns.reshape(-1), had_ns.reshape(-1))
+            symbols = np.tile(np.array(self._symbols, object), len(row_ns) // len(self._symbols))
+            # Feast goes by the created time, which is up to a microsecond after the exact one.
+            moments = pd.to_datetime(stated_ns(had_ns[rows]), utc=True)
+            entities = pd.DataFrame({"symbol": symbols[rows], "event_timestamp": moments})
+            features[rows] = retrieve(store, self._chosen, entities)[list(self._chosen.columns)]
 
 
 def arrivals(log: FeatureLog, chosen: FeatureSet, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:

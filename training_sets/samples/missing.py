@@ -100,10 +100,7 @@ class ServedFill:
         from_ns = max(carried.until_ns, first_ns - self._limit_ns)
         row_ns, available_ns, served = self._served(symbol, from_ns, last_ns)
         newest = np.maximum.accumulate(np.where(np.isnan(served), -1, np.arange(len(row_ns))[:, None]), axis=0)
-        # Rows up to a time, and of those the ones that had come: of an outage they come late, in their order.
-        came = np.searchsorted(np.maximum.accumulate(available_ns), had_ns, side="right")
-        last = np.minimum(came, np.searchsorted(row_ns, times_ns, side="right")) - 1
-        source = np.where((last >= 0)[:, None], newest[np.maximum(last, 0)], -1) if len(row_ns) else None
+        source = _sources(row_ns, available_ns, newest, times_ns, had_ns) if len(row_ns) else None
         found, found_ns = np.tile(carried.values, (len(times_ns), 1)), np.tile(carried.known_ns, (len(times_ns), 1))
         if source is not None:
             is_served = source >= 0
@@ -130,6 +127,26 @@ class ServedFill:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(self._chosen.columns)))
         in_time = available_ns <= rows.row_ns + LONGEST_LAG_NS
         return rows.row_ns[in_time], available_ns[in_time], rows.values[in_time]
+
+
+def _sources(row_ns: Int64s, available_ns: Int64s, newest: Int64s, times_ns: Int64s, had_ns: Int64s) -> Int64s:
+    """Which row knows each column last, of those up to a time that had come: int64 (n, columns), -1 for none.
+
+    row_ns, available_ns: int64 (rows,), one at least, ascending by row. newest: int64 (rows, columns), the row up to
+    each that knows a column last. times_ns, had_ns: int64 (n,).
+    """
+    end = np.searchsorted(row_ns, times_ns, side="right")
+    # Most rows come in their order. One that is on its way keeps none back: those after it are looked at one by one.
+    at = np.minimum(np.searchsorted(np.maximum.accumulate(available_ns), had_ns, side="right"), end)
+    found = np.where((at > 0)[:, None], newest[np.maximum(at - 1, 0)], -1)
+    left = np.flatnonzero(at < end)
+    while len(left) > 0:
+        came = left[available_ns[at[left]] <= had_ns[left]]
+        is_own = newest[at[came]] == at[came, None]
+        found[came] = np.where(is_own, at[came, None], found[came])
+        at[left] += 1
+        left = left[at[left] < end[left]]
+    return found
 
 
 def dropped_warnings(counts: Mapping[str, int], unknown: Mapping[str, int]) -> list[str]:

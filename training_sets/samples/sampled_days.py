@@ -63,7 +63,8 @@ class SampledDays:
         self._symbols = symbols
         self._interval_ns = interval_ns
         self._retrieve = retrieve
-        self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, interval_ns)
+        lags = log.history_lags
+        self._made_by = (code_digest(), library_versions(), chosen.fingerprint, chosen.columns, interval_ns, lags)
 
     def known(self, times_ns: Int64s) -> Known:
         """What ``retrieve`` gives: from blocks, and for the days that lack one from itself."""

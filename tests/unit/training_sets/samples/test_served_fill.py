@@ -62,9 +62,15 @@ def test_a_row_that_had_not_come_fills_nothing(tmp_path: Path) -> None:
     assert filled(tmp_path, [60], 5) == [1.0]
 
 
+def test_a_row_on_its_way_keeps_no_newer_one_back(tmp_path: Path) -> None:
+    log(tmp_path, {57: 1.0, 58: 2.0, 60: NAN}, {57: 30})
+    assert filled(tmp_path, [60], 5) == [2.0]
+
+
 @settings(max_examples=40)
 @given(
     st.dictionaries(st.integers(0, 200), st.floats(1, 9) | st.just(NAN), min_size=1),
+    st.integers(0, 1000),
     st.lists(st.integers(0, 260), min_size=1, max_size=30, unique=True).map(sorted),
     st.integers(1, 120),
     st.data(),
@@ -72,16 +78,21 @@ def test_a_row_that_had_not_come_fills_nothing(tmp_path: Path) -> None:
 def test_a_fill_is_that_of_a_plain_look_back_however_it_is_cut(
     tmp_path_factory: pytest.TempPathFactory,
     values: dict[int, float],
+    seed: int,
     seconds: list[int],
     limit: int,
     data: st.DataObject,
 ) -> None:
+    """Rows may come in any order: one that is still on its way keeps none back that came before it."""
     folder = tmp_path_factory.mktemp("log")
-    log(folder, dict(sorted(values.items())), {})
+    late = dict(enumerate(np.random.default_rng(seed).choice([0, 0, 2, 9, 40, 70], 201).tolist()))
+    log(folder, dict(sorted(values.items())), late)
+    came = {at: at + late[at] for at in values if late[at] < 60}
     cut = data.draw(st.integers(0, len(seconds)))
     found = filled(folder, seconds, limit, (cut,))
     for second, value in zip(seconds, found, strict=True):
-        known = [at for at, each in values.items() if second - limit <= at <= second and not math.isnan(each)]
+        served = [at for at in came if second - limit <= at <= second and came[at] <= second]
+        known = [at for at in served if not math.isnan(values[at])]
         expected = values[max(known)] if known else NAN
         assert value == expected or (math.isnan(value) and math.isnan(expected))
 
