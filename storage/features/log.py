@@ -17,16 +17,10 @@ from typing import Final, Self
 
 import numpy as np
 
-<<<<<<< HEAD
 from market.clock import DAY_NS, parse_iso_ns, utc_date
 from market.errors import InvalidRequest, NotFound
 from storage.features.group_rows import AskedRows, raise_missing_row, read_group, whole_rows
-=======
-from market.clock import DAY_NS, format_iso, parse_iso_ns, utc_date
-from market.errors import CorruptStore, InvalidRequest, NotFound
-from storage.features.group_rows import AskedRows, GroupRows, read_group, whole_rows
 from storage.features.history_lags import HistoryLags
->>>>>>> lags
 from storage.features.part_times import Int64s
 from storage.features.parts import PART, PartFile, group_folder, part_path, parts_of_date
 from storage.file_group import FileGroup
