@@ -13,6 +13,7 @@ from api import checks
 from api.checks import Answer, Check, ask, store_checks
 from api.computations import COMPUTATIONS, computations_check
 from api.feature_log import FEATURE_LOG, INGEST, feature_log_check, ingest_check
+from api.openapi import answers
 from api.schemas import Health, HealthOfServices, Readiness
 from api.services import OfProcess, ProcessServices
 from api.upkeep import UPKEEP, late_tasks, states_of, upkeep_check
@@ -94,7 +95,7 @@ async def health(request: Request, services: OfProcess) -> Health:
     )
 
 
-@router.get("/ready", responses={503: {"model": Readiness}})
+@router.get("/ready", responses={422: answers()[422], 503: {"model": Readiness}})
 async def ready(
     request: Request,
     services: OfProcess,

@@ -100,7 +100,7 @@ def test_the_best_of_many_candidates_is_judged_over_a_path_of_all_folds(client: 
     assert 0.0 <= found["overfitting_probability"] <= 1.0
     for changes, rule in (
         ({"path": 5, "candidates": noise}, "path: must be one with rows, 0 to 2, was 5"),
-        ({"fold": 1, "candidates": noise}, "path: must be of the test split of every fold of a cpcv dataset"),
+        ({"fold": 1, "candidates": noise}, "path: must come with the test split of a cpcv dataset and without fold"),
         ({"candidates": {"m0": noise["m0"]}}, "candidates: must be two or more"),
         ({"candidates": noise["m0"]}, "candidates: must map model names to lists"),
         ({"candidates": {"m0": noise["m0"], "m1": noise["m1"][:-1]}}, "predictions of target: must be of shape"),
