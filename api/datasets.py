@@ -40,9 +40,12 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
 }
 
 router = APIRouter(prefix="/dataset", tags=["datasets"])
+_EXISTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": BuildStarted, "description": "Nothing to build: the dataset exists"}
+}
 
 
-@router.post("/build", status_code=202)
+@router.post("/build", status_code=202, responses=_EXISTS)
 def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
     request: Request,
     response: Response,
@@ -73,7 +76,7 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
     return _started(request, response, services, asked)
 
 
-@router.post("/{dataset_id}/resplit", status_code=202)
+@router.post("/{dataset_id}/resplit", status_code=202, responses=_EXISTS)
 def resplit(
     request: Request, response: Response, services: Services, dataset_id: str, body: SplitConfig
 ) -> BuildStarted:
