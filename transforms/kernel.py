@@ -114,14 +114,15 @@ def _linker(folder: Path) -> Linker:
 
 def _load(name: str, path: Path, source: str) -> ModuleType:
     """The module of that source, which its name is unique for, and a file of it."""
-    # The source too is what it was made of: it would run whatever stands in it.
-    if not path.is_file() or path.read_bytes() != source.encode():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{name}.{os.getpid()}")
-        unfinished.write_text(source)
-        unfinished.replace(path)
-    # One thread: for another, a module that is being executed would be there without its functions.
+    # One thread: another would stage a file of the same name, and find a module that is being executed without its
+    # functions.
     with _LOADING:
+        # The source too is what it was made of: it would run whatever stands in it.
+        if not path.is_file() or path.read_bytes() != source.encode():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f".{name}.{os.getpid()}")
+            unfinished.write_text(source)
+            unfinished.replace(path)
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, path)
             assert spec is not None

@@ -31,6 +31,7 @@ EXPECTED = {
     "Conflict": 409,
     "CorruptStore": 500,
     "StoreUnavailable": 503,
+    "StoreRefused": 503,
     "Unauthorized": 401,
     "Forbidden": 403,
     "MalformedRequest": 422,
