@@ -108,11 +108,6 @@ class RowLog:
         """Symbols with rows that are to be made from the tape."""
         return len({symbol for symbol, _ in list(self._left_out)})
 
-    @property
-    def rows_waiting(self) -> int:
-        """Rows at whole seconds in memory."""
-        return self._log.buffered_rows
-
     def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
         """Time of the newest row of a set in the log; from another thread, before the first row of the symbol comes.
 
