@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
+import logging
 import os
 import sys
 import threading
@@ -40,7 +41,7 @@ from runtime.commands import (
     upkeep,
     verify,
 )
-from runtime.commands.printing import print_line
+from runtime.commands.printing import PrintedWarnings, print_line
 
 
 def _print_version(wanted: bool) -> None:
@@ -153,6 +154,7 @@ def run_command() -> None:
     """Run the command that the arguments name; raises SystemExit for an error."""
     # Feast's import sets it, for every process that starts from there: figures would go to files that all share.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # noqa: TID251  # no setting of ours
+    logging.lastResort = PrintedWarnings()
     try:
         app()
     except FeatureServiceError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import sys
@@ -62,6 +63,16 @@ def print_line(text: str, *, to_errors: bool = False) -> None:
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip(" ")) + len(_GOES_ON))
         print(_wrapped(line, indent) if stream.isatty() else line, file=stream)
+
+
+class PrintedWarnings(logging.Handler):
+    """Warnings of a command that has no log, as lines on standard error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(self.format(record), to_errors=True)
 
 
 def _wrapped(line: str, indent: str) -> str:
