@@ -95,7 +95,7 @@ def began(seconds: float, *, heartbeat_s: float = 1, **status: Any) -> IngestWor
     return IngestWorker("w", NOW - timedelta(seconds=seconds), NOW - timedelta(seconds=heartbeat_s), status)
 
 
-STARTS = {"starts": ["A"]}
+STARTS: dict[str, Any] = {"starts": ["A"]}
 
 
 @pytest.mark.parametrize(
