@@ -134,7 +134,12 @@ class Compiling:
         self.seen = self.look()
 
 
-def test_a_worker_says_while_it_compiles_which_symbols_it_will_follow(leases: Leases, url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_worker_says_while_it_compiles_or_loads_which_symbols_it_will_follow(
+    leases: Leases, url: str, tmp_path: Path, *, is_compiled: bool
+) -> None:
+    if is_compiled:
+        (tmp_path / "compiled").touch()
     now = datetime.now(UTC)
     with closing(Metadata(url)) as metadata:
         kernel = Compiling(tmp_path, lambda: read_ingest_workers(metadata)[0])
