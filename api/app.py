@@ -40,6 +40,7 @@ from api import (
 )
 from api.access import API_KEY_HEADER, TRACE_HEADER, Door
 from api.errors import install_error_handlers
+from api.heads import Heads
 from api.known_query import refuse_unknown_query
 from api.limits import Limits, RequestLimits
 from api.metrics import HttpMetrics, Measured
@@ -70,7 +71,7 @@ def create_app(services: ApiServices) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=services.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=[API_KEY_HEADER, TRACE_HEADER, "Content-Type"],
             expose_headers=[TRACE_HEADER, "Retry-After"],
         )
@@ -164,6 +165,7 @@ def _app(
     app.state.stats_pool = stats_pool
     app.state.http_metrics = HttpMetrics(CollectorRegistry())
     install_error_handlers(app)
+    app.add_middleware(Heads)
     app.add_middleware(Limits, limits=limits, caller_header=API_KEY_HEADER, now_s=time.monotonic)
     app.add_middleware(
         Door, api_key=api_key, make_trace_id=services.make_trace_id, now_s=lambda: services.clock.now_ns() // SECOND_NS

@@ -160,7 +160,7 @@ class BuildRequest(SplitConfig):
     sample_offset: Duration | None = None
     calendar: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     sample_kind: SampleKind = "on_row"
-    sample_times: Annotated[list[Moment], Field(max_length=MOST_SAMPLE_TIMES, default_factory=list)]
+    sample_times: Annotated[list[Moment], Field(min_length=1, max_length=MOST_SAMPLE_TIMES)] | None = None
     read_delay_ms: Annotated[int, Field(ge=0, le=LONGEST_LAG_NS // MILLISECOND_NS)] = 0
     purge: bool = True
     embargo: Duration = 0
@@ -187,7 +187,7 @@ class BuildRequest(SplitConfig):
     def _offset_ns(self) -> int:
         if self.sample_offset is not None:
             return self.sample_offset
-        is_at_interval = not self.sample_times and self.sampling is None
+        is_at_interval = self.sample_times is None and self.sampling is None
         is_of_klines = self.label_price == "kline_close" and is_at_interval
         return KLINE_OFFSET_NS if is_of_klines and parse_duration_ns(self.sample_interval) >= MINUTE_NS else 0
 
@@ -222,7 +222,7 @@ class BuildRequest(SplitConfig):
             sample_interval_ns=parse_duration_ns(self.sample_interval),
             sample_offset_ns=self._offset_ns(),
             sample_kind=self.sample_kind,
-            sample_times_ns=tuple(self.sample_times),
+            sample_times_ns=tuple(self.sample_times or ()),
             read_delay_ns=self.read_delay_ms * MILLISECOND_NS,
             purge=self.purge,
             embargo_ns=self.embargo,

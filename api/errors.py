@@ -144,7 +144,13 @@ def _http(request: Request, error: HTTPException) -> JSONResponse:
     message = f"{request.method} {request.url.path}: {error.detail}"
     if error.status_code == HTTPStatus.NOT_FOUND:
         message += "; GET /docs lists the routes"
-    return _shaped(error.status_code, name, message, request.state.trace_id, error.headers)
+    return _shaped(error.status_code, name, message, request.state.trace_id, _with_head(error.headers))
+
+
+def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Of a method that a route has not: whoever has GET has HEAD, which ``Heads`` answers."""
+    allowed = set() if headers is None else set(headers.get("Allow", "").split(", "))
+    return {**(headers or {}), "Allow": ", ".join(sorted({*allowed, "HEAD"}))} if "GET" in allowed else headers
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

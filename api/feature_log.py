@@ -40,7 +40,7 @@ def ingest_check(services: ProcessServices) -> Check:
         if waiting:
             raise StoreUnavailable(
                 f"ingest: the object store of raw Parquet must answer, does not; waits with {', '.join(waiting)}, "
-                "which has no tape or scale there"
+                "which has no tape or scale there, or an older one"
             )
         return {}
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from api.listed_names import listed_names
 from api.schemas import FeatureHistory, FeatureVector, FeatureVectors
 from api.services import Services
 from api.vectors import feature_vector
@@ -37,7 +38,7 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
     symbols: Annotated[
         str | None, Query(description="Several symbols, separated by commas; instead of symbol.")
     ] = None,
-    features: Annotated[str, Query(description="Names, separated by commas; default: every feature.")] = "",
+    features: Annotated[str | None, Query(description="Names, separated by commas; default: every feature.")] = None,
     interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
     registry_version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
 ) -> Response:
@@ -54,13 +55,14 @@ def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parame
         )
     if (symbol is None) == (symbols is None):
         raise InvalidRequest("symbol, symbols: exactly one of the two must be given")
-    asked = [symbol] if symbol is not None else _listed(symbols or "")
-    if not 0 < len(asked) <= MOST_SYMBOLS:
+    asked = [symbol] if symbol is not None else listed_names(symbols or "", "symbols")
+    if len(asked) > MOST_SYMBOLS:
         raise InvalidRequest(f"symbols: must be 1 to {MOST_SYMBOLS} names, was {len(asked)}")
     found = newest_vectors(services.online, services.memory, asked)
     if any(each is not None and registry_version not in (None, each.version) for each in found):
         found = read_version(services.online, asked, registry_version or "")
-    now_ns, trace_id, names = services.clock.now_ns(), request.state.trace_id, _listed(features)
+    names = [] if features is None else listed_names(features, "features")
+    now_ns, trace_id = services.clock.now_ns(), request.state.trace_id
     vectors = [
         feature_vector(each, now_ns=now_ns, trace_id=trace_id, features=names) for each in found if each is not None
     ]
@@ -113,7 +115,7 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     symbol: Annotated[str, Query(min_length=1, max_length=40)],
     begin: Annotated[Moment, Query(alias="from")],
     end: Annotated[Moment, Query(alias="to")],
-    features: Annotated[str, Query(description="Names, separated by commas; default: every feature.")] = "",
+    features: Annotated[str | None, Query(description="Names, separated by commas; default: every feature.")] = None,
     as_of: Annotated[Moment | None, Query()] = None,
     registry_version: Annotated[str | None, Query(max_length=40)] = None,
     rows: Annotated[Literal["served", "beside"], Query()] = "served",
@@ -126,7 +128,7 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
-    names = _listed(features)
+    names = None if features is None else listed_names(features, "features")
     log = FeatureLog(shadow_log_folder(services.features.folder, version)) if rows == "beside" else services.features
     asked = History(log, symbol, groups_with(chosen, names), begin, end, as_of)
     if (values := (end - begin) // SECOND_NS * len(asked.columns)) > MOST_VALUES:
@@ -151,8 +153,3 @@ def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the param
         "statuses": statuses,
     }
     return Response(orjson.dumps(document), media_type="application/json")
-
-
-def _listed(names: str) -> list[str]:
-    """Names separated by commas, each once."""
-    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))

@@ -150,14 +150,14 @@ class FittedStepConfig(Strict):
     """
 
     step: Literal["scaler", "winsoriser", "encoder"]
-    columns: Annotated[list[str], Field(max_length=1000)] = []
+    columns: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
     by: ScaledBy | None = None
     low: float | None = None
     high: float | None = None
 
     def to_step(self) -> FittedStep:
         """What the builder is asked. Raises InvalidRequest for a field of another step, or a value out of range."""
-        columns = tuple(self.columns)
+        columns = tuple(self.columns or ())
         own = {"scaler": {"by"}, "winsoriser": {"low", "high"}, "encoder": set()}[self.step]
         for name in ("by", "low", "high"):
             if name not in own and (value := getattr(self, name)) is not None:

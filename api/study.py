@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Response
 
+from api.listed_names import listed_names
 from api.schemas import FeatureStudies
 from api.services import Services
 from api.wire_times import Moment
@@ -50,8 +51,8 @@ def study_features(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from th
     """
     version = registry_version or services.default_version or registry_versions(services.versions_folder)[-1]
     chosen = load_registry_version(version, services.versions_folder).feature_set
-    names = list(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
-    if not 0 < len(names) <= MOST_FEATURES:
+    names = listed_names(features, "features")
+    if len(names) > MOST_FEATURES:
         raise InvalidRequest(f"features: must be 1 to {MOST_FEATURES} names, was {len(names)}")
     groups = groups_with(chosen, names)
     from_ns = floor_to(begin, SECOND_NS)

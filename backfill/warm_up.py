@@ -7,7 +7,7 @@
 3. A while later those of the last minutes are asked for again: the first candles after the start may have closed before
    the stream was subscribed to.
 4. Whatever says that candles may have been missed is answered in the same way. A question without an answer is put
-   again AGAIN_S later, MOST_ATTEMPTS times.
+   again AGAIN_S later, MOST_ATTEMPTS times. While the exchange is away that is a line of the log a minute.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ MOST_ATTEMPTS: Final = 10
 CANDLES_A_MESSAGE: Final = 200
 """No longer than what an exchange sends, and a few milliseconds of computing."""
 LAST_MINUTES: Final = 5
+TOLD_EACH_S: Final = 60.0
+NAMED: Final = 3
+"""So many symbols of a line of the log are named, the others counted."""
 _START: Final = f'{{"topic":"{OWN}start.'.encode()
 
 _log = logging.getLogger(__name__)
@@ -58,10 +61,10 @@ class WarmedSource:
     """A source and the candles before it; see ``ingestion.source.Source``.
 
     symbols: whose candles are asked for. candles: how many in a row a feature sees at most. open_rest: the exchange's
-    history, given how its client waits. again_s: as AGAIN_S.
+    history, given how its client waits. again_s, told_each_s: as AGAIN_S and TOLD_EACH_S.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the source, what is asked for, and how often
         self,
         source: Source,
         symbols: Sequence[str],
@@ -70,6 +73,7 @@ class WarmedSource:
         open_rest: Callable[[Callable[[float], None]], BybitHistory],
         clock: Clock,
         again_s: float = AGAIN_S,
+        told_each_s: float = TOLD_EACH_S,
     ) -> None:
         self._source = source
         self._symbols = tuple(symbols)
@@ -79,6 +83,11 @@ class WarmedSource:
         self._rest = open_rest(self._sleep)
         self._clock = clock
         self._again_s = again_s
+        self._told_each_s = told_each_s
+        self._unanswered: dict[str, list[str]] = {}
+        """Symbols by what becomes of their questions, since the last line."""
+        self._error: FeatureServiceError | None = None
+        self._telling: asyncio.TimerHandle | None = None
         self._questions: asyncio.Queue[_Question] = asyncio.Queue()
 
     @property
@@ -106,8 +115,11 @@ class WarmedSource:
 
         async with asyncio.TaskGroup() as together:
             asking = together.create_task(self._ask(deliver), name=STREAM)
-            await self._source.run(pass_on)
-            asking.cancel()
+            try:
+                await self._source.run(pass_on)
+            finally:
+                asking.cancel()
+                self._tell_unanswered()
 
     async def close(self) -> None:
         self._is_closing.set()
@@ -157,9 +169,26 @@ class WarmedSource:
     def _put_again(self, question: _Question, error: FeatureServiceError) -> None:
         is_last = question.attempt == MOST_ATTEMPTS
         then = "not requested again" if is_last else f"requested again in {self._again_s:g} s"
-        _log.warning("%s: its candles are %s: %s", question.symbol, then, error)
+        self._unanswered.setdefault(then, []).append(question.symbol)
+        self._error = error
+        if self._telling is None:
+            self._tell_unanswered()
+            self._telling = asyncio.get_running_loop().call_later(self._told_each_s, self._tell_again)
         if not is_last:
             self._put_later(replace(question, attempt=question.attempt + 1))
+
+    def _tell_again(self) -> None:
+        """What came in the last minute; the first one after a minute without any is told at once."""
+        self._telling = None
+        if self._unanswered:
+            self._tell_unanswered()
+            self._telling = asyncio.get_running_loop().call_later(self._told_each_s, self._tell_again)
+
+    def _tell_unanswered(self) -> None:
+        for then, symbols in self._unanswered.items():
+            others = f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else ""
+            _log.warning("candles of %s%s are %s: %s", ", ".join(symbols[:NAMED]), others, then, self._error)
+        self._unanswered.clear()
 
     def _put_later(self, question: _Question) -> None:
         asyncio.get_running_loop().call_later(self._again_s, self._questions.put_nowait, question)

@@ -34,7 +34,7 @@ from market.clock import DAY_NS, HOUR_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS, 
 from runtime.embedded import embedded_postgres
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from storage.features.log import FeatureLogWriter
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builder import Dataset, build_dataset

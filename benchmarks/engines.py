@@ -14,7 +14,7 @@ from typing import Any, Final
 from benchmarks.measure import KERNEL_CACHE, Figure, seconds
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from tests.many_days import ranges, write_days

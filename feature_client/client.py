@@ -186,7 +186,7 @@ class FeatureStoreClient:
     def history(
         self,
         symbol: str,
-        features: Sequence[str],
+        features: Sequence[str] | None,
         start: datetime,
         end: datetime,
         *,
@@ -194,7 +194,7 @@ class FeatureStoreClient:
     ) -> FeatureHistory:
         """The rows of a symbol with ``start <= row time < end`` from the feature log, a UTC day at a time.
 
-        features: ``view:feature``, or only names; default: every feature of every view. as_of: what was readable by
+        features: ``view:feature``, or only names; None is every feature of every view. as_of: what was readable by
         then; None means what is known now. A naive time means UTC.
 
         Raises InvalidRequest for a feature that the repository does not have, or a repository without a feature log;

@@ -52,14 +52,14 @@ class FeatureHistory:
 
 
 def logged_groups(
-    store: FeatureStore, repo_path: Path, features: Sequence[str]
+    store: FeatureStore, repo_path: Path, features: Sequence[str] | None
 ) -> tuple[FeatureLog, tuple[FeatureGroup, ...]]:
     """The log behind Feast's views and the groups in it that hold these features, each with only those.
 
     Raises InvalidRequest for a feature that no view has, or for a view that is not on the feature log.
     """
     views = [(view, view.batch_source, view.tags.get("fingerprint")) for view in store.list_feature_views()]
-    wanted = {feature.rpartition(":")[2] for feature in features}
+    wanted = {feature.rpartition(":")[2] for feature in features or ()}
     groups, folders = [], set()
     columns: list[str] = []
     for view, source, fingerprint in views:

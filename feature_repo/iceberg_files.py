@@ -18,15 +18,14 @@ import pyarrow.fs as pafs
 from feast.data_source import DataSource
 
 from market.errors import InvalidRequest
+from market.written_order import GENERATION, written_order
 
 _FILE: Final = "file://"
-_ORDER: Final = "generation"
-"""The partition of our tables by which of rows of one created time the later one is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class IcebergFiles:
-    """location: of the table. fragments: in the order in which the last of equal rows wins."""
+    """location: of the table. fragments: in ``written_order``."""
 
     location: str
     filesystem: pafs.FileSystem
@@ -54,10 +53,10 @@ def iceberg_files(source: Any) -> IcebergFiles:  # noqa: ANN401  # Feast's Icebe
     schema = table.schema().as_arrow()
     names = [field.name for field in table.spec().fields if str(field.transform) == "identity"]
     partitions = pa.schema([(name, _plain(schema.field(name).type)) for name in names])
-    order = names.index(_ORDER) if _ORDER in names else None
+    at = names.index(GENERATION) if GENERATION in names else None
     fragments = []
     for task in sorted(
-        tasks, key=lambda task: (0 if order is None else task.file.partition[order], task.file.file_path)
+        tasks, key=lambda task: written_order(task.file.file_path, 0 if at is None else task.file.partition[at])
     ):
         if task.delete_files:
             raise InvalidRequest(

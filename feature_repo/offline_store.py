@@ -65,7 +65,8 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
 class AsOfOfflineStore(MonitoredStore):
     """Point-in-time retrieval by the rules of the semantics page; see ``AsOfRetrievalJob`` for the results.
 
-    Rows of equal event and creation time are ordered physically: files by path, then rows as written.
+    Of rows of equal event and creation time the last stands: files are in the order of their paths, those of our
+    feature log in the order in which they were written, and rows in that of their file.
     """
 
     supports_filter_by_created_timestamp = True

@@ -35,7 +35,7 @@ SHIPPED = {
         "tick_join",
         "view_join",
     ],
-    "market": ["clock", "errors"],
+    "market": ["clock", "errors", "written_order"],
 }
 MODULE = re.compile(
     rf"\b(?:feature_repo|market)\.(?={'|'.join(name for names in SHIPPED.values() for name in names)}\b)"

@@ -84,13 +84,13 @@ def _add_features(server: FastMCP, api: Api) -> None:
     @server.tool()
     async def latest_vector(symbol: str, features: list[str] | None = None) -> dict[str, Any]:
         """The newest vector of a symbol: values, why others are missing, age and status. features: names; else all."""
-        return dict(await api.get("/features/latest", symbol=symbol, features=",".join(features or []) or None))
+        return dict(
+            await api.get("/features/latest", symbol=symbol, features=None if features is None else ",".join(features))
+        )
 
     @server.tool()
     async def history_summary(symbol: str, start: str, end: str, features: list[str]) -> dict[str, Any]:
         """Of each feature in [start, end): rows, known values, first, last, least, greatest and mean value."""
-        if not features:
-            raise ToolError("features: must name at least one, was none")
         found = await api.get("/features/history", symbol=symbol, from_=start, to=end, features=",".join(features))
         rows = len(found["timestamps"])
         return {
@@ -99,7 +99,7 @@ def _add_features(server: FastMCP, api: Api) -> None:
             "rows": rows,
             "first": found["timestamps"][0] if rows else None,
             "last": found["timestamps"][-1] if rows else None,
-            "features": {name: _summary(found["features"][name]) for name in features},
+            "features": {name: _summary(values) for name, values in found["features"].items()},
         }
 
     @server.tool()

@@ -94,7 +94,7 @@ def evaluate(settings: Settings, servers: Servers, metadata: Metadata, clock: Cl
     ):
         return evaluate_alerts(
             [
-                *_checks_of_stores(settings, servers, clock),
+                *_checks_of_stores(settings, servers, metadata, clock),
                 *_checks_of_tables(settings, metadata, looks, upkeep, clock),
                 _check_of_quality(settings, quality, clock),
             ],
@@ -141,7 +141,8 @@ def _check_of_quality(settings: Settings, quality: MinuteQualityStore, clock: Cl
     return AlertCheck(("data_quality",), of_quality)
 
 
-def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> list[AlertCheck]:
+def _checks_of_stores(settings: Settings, servers: Servers, metadata: Metadata, clock: Clock) -> list[AlertCheck]:
+    from storage.database.ingest_workers import read_ingest_workers
     from upkeep.alert_findings import queue_findings, row_findings
     from upkeep.alerting import AlertCheck
     from upkeep.freshness import symbol_tiers
@@ -153,7 +154,8 @@ def _checks_of_stores(settings: Settings, servers: Servers, clock: Clock) -> lis
         with closing(online_store(servers)) as online:
             vectors = dict(zip(tiers, online.read(list(tiers)), strict=True))
         behind = _uncompared(servers, vectors) if settings.feature_service_shadow_parity else []
-        return [*row_findings(vectors, tiers, clock.now_ns(), limits), *behind]
+        workers = read_ingest_workers(metadata)
+        return [*row_findings(vectors, tiers, clock.now_ns(), limits, workers=workers), *behind]
 
     def of_queues() -> list[Finding]:
         return queue_findings(queues_read(settings), limits)

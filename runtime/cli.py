@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
+import logging
 import os
 import sys
 import threading
@@ -40,6 +41,7 @@ from runtime.commands import (
     upkeep,
     verify,
 )
+from runtime.commands.printing import PrintedWarnings, print_line
 
 
 def _print_version(wanted: bool) -> None:
@@ -106,6 +108,7 @@ _ADVICE: Final = {
     ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files, as with ulimit -n"),
 }
+NEXT: Final = "next: feature-service doctor checks settings, servers and disk, and says what to fix"
 EXIT_DEADLINE_S: Final = 10.0
 """How long the interpreter may wait for threads once a command has ended."""
 
@@ -113,9 +116,9 @@ EXIT_DEADLINE_S: Final = 10.0
 def _fail(error: FeatureServiceError) -> NoReturn:
     if "--json" in sys.argv:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-    print(f"error: {error}", file=sys.stderr)
+    print_line(f"error: {error}", to_errors=True)
     if isinstance(error, StoreUnavailable):
-        print("next: feature-service doctor checks settings, servers and disk, and says what to fix", file=sys.stderr)
+        print_line(NEXT, to_errors=True)
     sys.exit(1)
 
 
@@ -151,6 +154,7 @@ def run_command() -> None:
     """Run the command that the arguments name; raises SystemExit for an error."""
     # Feast's import sets it, for every process that starts from there: figures would go to files that all share.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # noqa: TID251  # no setting of ours
+    logging.lastResort = PrintedWarnings()
     try:
         app()
     except FeatureServiceError as error:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
     """Feast's store on the SQL registry, our online store and our offline store; definitions must have been applied."""
     from feature_repo.store import open_store, sql_registry
-    from storage.database.schema import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
+    from storage.database.feast_schema import FEAST_READER_ENGINE, FEAST_WRITER_ENGINE
 
     return open_store(
         registry=sql_registry(
@@ -32,7 +32,7 @@ def feature_store(servers: Servers, *, is_writer: bool = False) -> FeatureStore:
 def feature_serving(servers: Servers) -> FeatureServing:
     """Feast's side of the feature server; the first request opens the registry."""
     from feature_repo.serving import FeatureServing
-    from storage.database.schema import FEAST_AWAY, FEAST_REFUSED
+    from storage.database.feast_schema import FEAST_AWAY, FEAST_REFUSED
 
     return FeatureServing(partial(feature_store, servers), now_s=time.monotonic, away=FEAST_AWAY, refused=FEAST_REFUSED)
 
@@ -63,7 +63,7 @@ class FeatureServices:
         from feature_repo.apply import withdraw_feature_service
         from feature_repo.registry_versions import service_name
         from feature_repo.store import closing_registry, export_registry
-        from storage.database.schema import feast_schema_locked
+        from storage.database.feast_schema import feast_schema_locked
 
         with (
             feast_schema_locked(self._servers.postgres_url),
@@ -86,7 +86,7 @@ def _planned(
     from feature_repo.foreign import foreign_definitions
     from feature_repo.store import closing_registry, export_registry
     from runtime.wiring import prepare_places
-    from storage.database.schema import feast_schema_locked
+    from storage.database.feast_schema import feast_schema_locked
     from storage.durable_files import make_folder
     from storage.places import place_of
 

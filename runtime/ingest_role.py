@@ -16,13 +16,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from ingestion.pipeline.pipeline import Pipeline
-from ingestion.pipeline.served_rows import ServedRows, available_now
+from ingestion.pipeline.served_rows import available_now
 from ingestion.rabbitmq.bus import ProcessBus
-from ingestion.sinks.computations import ComputationTally
-from ingestion.sinks.latest_rows import LatestRows
-from ingestion.sinks.publishing import STORING_S, LivePublisher
-from ingestion.sinks.row_record import RowRecord
-from ingestion.sinks.sinks import OnlineSink
 from ingestion.sources.gateway.sharing import shard_queues
 from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
@@ -33,19 +28,16 @@ from ingestion.worker.withheld import WithheldGroups
 from ingestion.worker.worker import Worker
 from market.clock import SECOND_NS, Clock, SystemClock, to_datetime
 from market.errors import StoreUnavailable
-from runtime.ingest_sinks import IngestSinks, open_publisher, remaking, stored_row_ns
+from runtime.ingest_sinks import IngestSinks, newest_row_ns, open_sinks, remaking
+from runtime.ingest_start import compile_and_tell
 from runtime.ingest_versions import RoleVersions, version_before
 from runtime.interpreter import tune
-from runtime.kernel_start import warm_up
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import LEASED, SourceChoice, SourceParts, check_choice, make_source, monotonic_ns, warmed
-from runtime.wiring import compiled_kernel, dead_letter, instrument_pins, online_store
+from runtime.wiring import compiled_kernel, dead_letter, instrument_pins
 from storage.database.leases import Leases
-from storage.database.metric_writer import computation_writer
 from storage.database.shadow import ShadowStore
-from storage.features.log import FeatureLogWriter
-from storage.features.served_ticks import ServedTickWriter
 from storage.online.memory import OnlineMemory
 from storage.raw.published import Published
 from storage.tape.lock import is_held
@@ -86,7 +78,7 @@ class IngestRole:
         self._stop = threading.Event()
         self._worker: Worker | None = None
         self._describe: Callable[[], dict[str, Any]] | None = None
-        self._published = Published(settings.raw_data_storage_path)
+        self._published = Published(settings.raw_data_storage_path, newest_row_ns=partial(newest_row_ns, servers))
         self._room = DiskRoom(
             [place for place in (settings.raw_folder, settings.feature_log_storage_path) if isinstance(place, Path)],
             stop_percent=settings.feature_service_disk_stop_percent,
@@ -96,7 +88,9 @@ class IngestRole:
         self._shadows: ShadowServing | None = None
         self._before = version_before(settings, servers, version) if follows else None
         self._kernel = compiled_kernel(settings, version)
-        warm_up(self._kernel, _log.info)
+        compile_and_tell(
+            self._kernel, servers, self.worker_id, settings.feature_service_symbols, started_at=self._now()
+        )
 
     def run(self) -> None:
         """Take the symbols, then ingest until ``stop``. Raises what ends the worker."""
@@ -143,7 +137,16 @@ class IngestRole:
         settings, chosen = self._settings, self._kernel.feature_set
         self._published.look()
         parts = warmed(settings, self._choice, make_source(settings, self._choice, self._machine, shard=shard), chosen)
-        sinks = self._open_sinks(ownership, parts)
+        sinks = open_sinks(
+            settings,
+            self._servers,
+            parts,
+            stages=StageTimes(self.registry),
+            ownership=ownership,
+            check=self._may_write(ownership),
+            memory=self._memory,
+            bus=self.bus,
+        )
         self._worker = worker = self._open_worker(ownership, parts, sinks, shard)
         withheld = WithheldGroups()
         pipeline = self._open_pipeline(ownership, worker, sinks, shard, withheld)
@@ -173,46 +176,6 @@ class IngestRole:
                 if not self._published.has_given_up:
                     raise  # else it was stopped while it waited, and nothing was taken
         _log.info("ingest ended: %d messages, %d rows", pipeline.counters.messages, pipeline.counters.rows)
-
-    def _open_sinks(self, ownership: Ownership, parts: SourceParts) -> IngestSinks:
-        settings, clock, stages = self._settings, parts.clock, StageTimes(self.registry)
-        online = online_store(self._servers)
-        record = RowRecord(
-            FeatureLogWriter(settings.feature_log_storage_path),
-            ServedTickWriter(settings.feature_log_storage_path),
-            raw_folder=settings.raw_folder,
-            is_whole=parts.source.is_whole,
-            check=self._may_write(ownership),
-            stored_ns=partial(stored_row_ns, online),
-            give_way=lambda: newest.wait_until_stored(STORING_S),
-        )
-        figures = computation_writer(self._servers.postgres_url)
-        tally = ComputationTally(tell=figures.add, on_close=figures.close)
-        redis = OnlineSink(online, memory=self._memory, fences=lambda: ownership.fences)
-
-        def note_online(served: Sequence[ServedRows]) -> None:
-            now_ns = clock.now_ns()
-            for each in served:
-                if each.newest_recv_ns is not None:
-                    stages.observe("fresh", (now_ns - each.newest_recv_ns) / SECOND_NS)
-            tally.note_stored(served, now_ns)
-            record.note_given(served, given_ns=now_ns)
-
-        def note_whole(row_ns: int) -> None:
-            stages.note_stored(row_ns, clock.now_ns())
-            tally.note_whole()
-
-        newest = LatestRows(redis, on_written=note_online, on_whole=note_whole)
-        outgoing = open_publisher(settings, self.bus)
-        publisher = LivePublisher(
-            outgoing,
-            clock=clock,
-            make_id=lambda: uuid.uuid4().hex,
-            fencing=ownership,
-            is_storing=lambda: newest.is_busy,
-            has_grid=settings.feature_service_publish_grid,
-        )
-        return IngestSinks(stages, record, redis, newest, outgoing, publisher, figures, tally)
 
     def _open_worker(self, ownership: Ownership, parts: SourceParts, sinks: IngestSinks, shard: str | None) -> Worker:
         return Worker(

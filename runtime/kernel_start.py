@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
-from transforms.kernel import Kernel, compile_kernel
+from transforms.kernel import Kernel, compile_kernel, process_name
 from transforms.rows import FeatureSet
 
 TOLD_EACH_S: Final = 10.0
@@ -21,7 +22,8 @@ ASKED_EACH_S: Final = 0.2
 def warm_up(kernel: Kernel, tell: Callable[[str], None], *, told_each_s: float = TOLD_EACH_S) -> None:
     """Compile or load the kernel's machine code.
 
-    tell: called at once when it must be compiled, and every ``told_each_s`` until it is, with a line for a person.
+    tell: called at once when it must be compiled, and every ``told_each_s`` until it is, with a line for a person,
+    which names the process that is waited for where another compiles it.
     """
     with _telling(kernel, tell, told_each_s):
         kernel.warm_up()
@@ -49,13 +51,13 @@ def _telling(kernel: Kernel, tell: Callable[[str], None], told_each_s: float) ->
         return
     chosen = kernel.feature_set
     what = f"compiling {len(chosen.columns)} features of registry {chosen.version}, once on this machine"
-    tell(what)
+    tell(f"{what}{_elsewhere(kernel)}")
     begun = time.monotonic()
     done = threading.Event()
 
     def keep_telling() -> None:
         while not done.wait(told_each_s):
-            tell(f"{what}: {time.monotonic() - begun:.0f} s so far")
+            tell(f"{what}{_elsewhere(kernel)}: {time.monotonic() - begun:.0f} s so far")
 
     telling = threading.Thread(target=keep_telling, name="compiling", daemon=True)
     telling.start()
@@ -64,6 +66,13 @@ def _telling(kernel: Kernel, tell: Callable[[str], None], told_each_s: float) ->
     finally:
         done.set()
         telling.join()
+
+
+def _elsewhere(kernel: Kernel) -> str:
+    """Which process is waited for; nothing where it is this one or one of its own."""
+    who = kernel.compiled_by()
+    own = {process_name(pid) for pid in (os.getpid(), *(child.pid for child in active_children())) if pid is not None}
+    return "" if who is None or who in own else f", waiting for process {who}, which does it"
 
 
 @contextmanager

@@ -30,6 +30,12 @@ def _check_symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
     return symbols
 
 
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(names):
+        raise ValueError("must be names separated by commas, none of them empty")
+    return names
+
+
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     if any(origin != "*" and _ORIGIN.fullmatch(origin) is None for origin in origins):
         raise ValueError("must be origins such as https://console.example, separated by commas, or *")
@@ -73,14 +79,17 @@ def is_loopback(host: str) -> bool:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1 << 53)]
+"""As many as a float64 still tells apart."""
+Days = Annotated[int, Field(ge=1, le=36_500)]
+"""Up to a hundred years: int64 nanoseconds reach back to 1677 alone, and a datetime to the year 1."""
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+"""Up to a year: no clock or timer overflows at it."""
 Percent = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-NotNegative = Annotated[int, Field(ge=0)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_symbols)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_origins)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
-DatasetIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list), AfterValidator(_check_names)]
 KeptChannels = Annotated[
     tuple[Literal["funding", "order", "order_manager"], ...], NoDecode, BeforeValidator(_split_list)
 ]

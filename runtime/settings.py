@@ -28,18 +28,18 @@ from market.errors import InvalidSettings
 from market.markets import DEFAULT_MARKET, Market
 from runtime.setting_types import (
     CatalogName,
-    DatasetIds,
+    Count,
+    Days,
     Folder,
     KeptChannels,
     LogFormat,
     LogLevel,
     Names,
-    NotNegative,
     Origins,
     Percent,
     Port,
-    Positive,
     RowGrid,
+    Seconds,
     Share,
     StoragePlace,
     Symbols,
@@ -78,17 +78,17 @@ class Settings(BaseSettings):
     feature_service_api_key: SecretStr | None = None
     feature_service_host: str = "127.0.0.1"
     feature_service_metrics_port: Port = 4901
-    feature_service_max_body_bytes: Positive = 1 << 20
-    feature_service_max_predictions_bytes: Positive = 64 << 20
-    feature_service_reads_per_second: Positive = 5000
-    feature_service_changes_per_second: Positive = 50
+    feature_service_max_body_bytes: Count = 1 << 20
+    feature_service_max_predictions_bytes: Count = 64 << 20
+    feature_service_reads_per_second: Count = 5000
+    feature_service_changes_per_second: Count = 50
     feature_service_cors_origins: Origins | None = None
     feature_service_log_format: LogFormat = "console"
     feature_service_log_level: LogLevel = "INFO"
     feature_service_symbols: Symbols = ("BTCUSDT",)
     feature_service_tier1_symbols: Symbols | None = None
-    feature_service_retention_days: Positive = 90
-    feature_service_figures_days: Positive = 30
+    feature_service_retention_days: Days = 90
+    feature_service_figures_days: Days = 30
     feature_service_archive_path: StoragePlace | None = None
     feature_service_disk_warn_percent: Percent = 85.0
     feature_service_disk_caches_percent: Percent = 95.0
@@ -97,18 +97,18 @@ class Settings(BaseSettings):
     feature_service_quality_anomaly_rate: Share = 0.01
     feature_service_quality_late_rate: Share = 0.05
     feature_service_quality_duplicate_rate: Share = 0.05
-    feature_service_quality_book_silence_seconds: Positive = 5
-    feature_service_quality_trade_silence_seconds: Positive = 60
-    feature_service_quality_ticker_silence_seconds: Positive = 60
-    feature_service_quality_kline_silence_seconds: Positive = 120
-    feature_service_quality_repair_seconds: Positive = 10
-    feature_service_quality_clock_jump_ms: Positive = 250
+    feature_service_quality_book_silence_seconds: Seconds = 5
+    feature_service_quality_trade_silence_seconds: Seconds = 60
+    feature_service_quality_ticker_silence_seconds: Seconds = 60
+    feature_service_quality_kline_silence_seconds: Seconds = 120
+    feature_service_quality_repair_seconds: Seconds = 10
+    feature_service_quality_clock_jump_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 250
     feature_service_quality_outlier_deviations: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 10.0
     feature_service_shadow_parity: bool = True
     feature_service_shadow_quarantine: bool = False
     feature_service_feature_modules: Names | None = None
     """Read by transforms/outside.py, before there are settings."""
-    feature_service_drift_datasets: DatasetIds | None = None
+    feature_service_drift_datasets: Names | None = None
     feature_service_drift_hours: Annotated[int, Field(ge=1, le=24)] = 1
     feature_service_drift_psi: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
     feature_service_drift_ks: Share = 0.3
@@ -116,18 +116,18 @@ class Settings(BaseSettings):
     feature_service_openlineage_url: str | None = None
     feature_service_alert_webhook_url: SecretStr | None = None
     feature_service_alert_webhook_format: Literal["json", "slack"] = "json"
-    feature_service_alert_row_seconds: Positive = 30
-    feature_service_alert_silent_seconds: Positive = 60
+    feature_service_alert_row_seconds: Seconds = 30
+    feature_service_alert_silent_seconds: Seconds = 60
     feature_service_alert_burn_1h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 14.4
     feature_service_alert_burn_6h: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 6.0
-    feature_service_alert_queue_messages: Positive = 10_000
-    feature_service_alert_dead_letters: Positive = 10
+    feature_service_alert_queue_messages: Count = 10_000
+    feature_service_alert_dead_letters: Count = 10
     feature_service_alert_unknown_share: Share = 0.5
     feature_service_shards: Annotated[int, Field(ge=1, le=64)] | None = None
     feature_service_row_grid: RowGrid = "100ms"
     feature_service_publish_grid: bool = False
-    feature_service_dead_letter_mb: Positive = 256
-    feature_service_dead_letter_days: Positive = 30
+    feature_service_dead_letter_mb: Count = 256
+    feature_service_dead_letter_days: Days = 30
     feature_service_tape_sync_ms: Annotated[int, Field(ge=1, le=10_000)] = 200
     feature_service_tape_segment_seconds: Annotated[int, Field(ge=1, le=3600), AfterValidator(check_divides_hour)] = (
         3600
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     redis_host: str | None = None
     redis_port: Port = 6379
-    redis_db: NotNegative = 0
+    redis_db: Annotated[int, Field(ge=0, le=(1 << 31) - 1)] = 0
     redis_user: str | None = None
     redis_password: SecretStr | None = None
     redis_tls: bool = False
@@ -190,21 +190,21 @@ class Settings(BaseSettings):
     feature_registry_use_db: bool = True
     feature_registry_config_path: Path | None = None
     feature_registry_auto_migrate: bool = True
-    feature_registry_activation_seconds: Positive = 300
+    feature_registry_activation_seconds: Seconds = 300
     feature_registry_row_budget_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
     dataset_max_timestamp_gap_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     dataset_min_coverage_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.8
-    dataset_critical_gap_threshold_seconds: Positive = 3600
+    dataset_critical_gap_threshold_seconds: Seconds = 3600
     dataset_fail_on_large_gaps: bool = False
     dataset_detect_variable_intervals: bool = True
-    dataset_expected_timestamp_interval_seconds: Positive = 60
+    dataset_expected_timestamp_interval_seconds: Seconds = 60
     dataset_quality_checks_enabled: bool = True
     dataset_builder_cache_enabled: bool = True
     dataset_builder_max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
     feature_service_engine_workers: Annotated[int, Field(ge=1, le=256)] = 2
     feature_service_iceberg_catalog: CatalogName | None = None
-    feature_service_iceberg_snapshot_days: Positive = 7
+    feature_service_iceberg_snapshot_days: Days = 7
     feature_service_engine: Literal["pool", "queue", "ray"] = "pool"
     ray_address: Annotated[str | None, Field(validate_default=True)] = None
 

@@ -198,7 +198,7 @@ def row_feed(servers: Servers) -> RowFeed:
 def metadata_store(servers: Servers) -> Iterator[Metadata]:
     """The metadata tables, brought up to the newest schema."""
     from storage.database.metadata import Metadata
-    from storage.database.schema import upgrade
+    from storage.database.migration import upgrade
 
     upgrade(servers.postgres_url)
     metadata = Metadata(servers.postgres_url)

@@ -19,6 +19,7 @@ from market.errors import Conflict, CorruptStore, InvalidRequest, ScaleExceeded,
 from market.instruments import Instrument, pin_scale
 from storage.durable_files import FileVersion, file_version, sync_folder
 from storage.file_locks import exclusive
+from storage.places import matching
 
 FILE_NAME: Final = "instruments.jsonl"
 _SYMBOL: Final = re.compile(r"(?!\.)[^/\\%=\x00-\x20\x7f]{1,64}")
@@ -123,7 +124,7 @@ class InstrumentPins:
 
     def _pin_anew(self, instrument: Instrument) -> Instrument:
         symbol = instrument.symbol
-        if next((self._root / "tape" / symbol).glob("*/*.log"), None) is not None:
+        if matching(self._root / "tape" / symbol, "*/*.log"):
             _log.warning(
                 "%s: had no scale for %s, which has a tape, and no raw Parquet states it: pinned "
                 "again, price exponent %d and quantity exponent %d",

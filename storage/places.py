@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
-from market.errors import InvalidRequest
+from market.errors import InvalidRequest, StoreUnavailable
 from storage.objects.path import PIECE_BYTES, SCHEME, ObjectPath, object_path
 
 _OTHER_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -18,16 +18,29 @@ SamePlace = TypeVar("SamePlace", bound=Path | ObjectPath)
 """What is below a place is of its kind."""
 
 
-def matching(folder: Place, pattern: str) -> list[Place]:
-    """What is below a folder and matches, as ``Path.glob`` has it, sorted."""
-    if isinstance(folder, ObjectPath) or "/" in pattern or "**" in pattern:
+def matching(folder: SamePlace, pattern: str) -> list[SamePlace]:
+    """What is below a folder and matches a name, or names of folders and a name with slashes between, sorted.
+
+    A folder that is not there has nothing. Raises StoreUnavailable for one that cannot be read.
+    """
+    if isinstance(folder, ObjectPath):
         return sorted(folder.glob(pattern))
-    # A third of the time: a build lists some thousand folders of a few files.
+    # A third of the time of Path.glob, which takes a folder that cannot be read for an empty one: a build lists some
+    # thousand folders of a few files.
+    found: list[Path] = [folder]
+    for part in pattern.split("/"):
+        found = [each / name for each in found for name in _names(each, part)]
+    return cast("list[SamePlace]", found)
+
+
+def _names(folder: Path, pattern: str) -> list[str]:
     try:
         names = os.listdir(folder)  # noqa: PTH208  # names alone
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
+    except OSError as error:
+        raise StoreUnavailable(f"{folder}: cannot be read: {error}") from error
+    return sorted(fnmatch.filter(names, pattern))
 
 
 def file_pieces(path: Place) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueTyp
 from feast.types import Float64
 
 from feature_repo.store import closing_registry, open_store, sql_registry
-from storage.database.schema import FEAST_WRITER_ENGINE
+from storage.database.feast_schema import FEAST_WRITER_ENGINE
 
 ROOT = Path(__file__).parents[1]
 REDIS_DB = 9

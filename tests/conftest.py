@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,9 @@ os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 import prometheus_client  # noqa: F401
 
 from runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.s3_server import FaultProxy
 
 # Around the tests may be a deployed service's settings, as in its container: its servers and folders are not for them.
 for _name in Settings.model_fields:
@@ -72,3 +77,34 @@ def is_answering(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[FaultProxy]:
+    """A real S3 server of this process, with a bucket, behind a proxy that fails when asked."""
+    from tests.s3_server import BUCKET, FaultProxy, make_bucket, running_s3
+
+    with running_s3() as port:
+        make_bucket(port, BUCKET)
+        proxy = FaultProxy(port)
+        yield proxy
+        proxy.close()
+
+
+@pytest.fixture
+def s3(s3_server: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """The server and its proxy, which fails by what a test asks, until the test ends; processes here are let in.
+
+    The bucket is opened anew: a process remembers whose address it was, which may have been a test's own.
+    """
+    from storage.objects.bucket import Patience, bucket
+    from tests.s3_server import BUCKET, endpoint_variables
+
+    assert is_answering("127.0.0.1", s3_server.target), "a test before has ended the S3 server"
+    for name, value in endpoint_variables(s3_server.endpoint).items():
+        monkeypatch.setenv(name, value)
+    bucket.cache_clear()
+    bucket(BUCKET).patience = Patience(sleep=lambda _seconds: None)
+    yield s3_server
+    s3_server.heal()
+    bucket.cache_clear()

@@ -16,7 +16,7 @@ from feature_repo.registry_versions import load_registry_version
 from market.clock import ManualClock, parse_iso_ns
 from storage.database.dataset_records import DatasetRecord
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from storage.features.log import FeatureLog
 from storage.places import Place
 from storage.raw.raw_data import RawData

@@ -1,4 +1,4 @@
-"""The feature log against a plain list of what was written: serving, rebuilding and merging in any order."""
+"""The feature log against a plain list of what was written, in any order: its own reader, and Feast's offline store."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from feast import FileSource
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from market.clock import DAY_NS, SECOND_NS
+from feature_repo.as_of_join import group_rows, newest_positions
+from feature_repo.parquet_pruning import PERIOD, PERIOD_TAG
+from feature_repo.source_rows import SourceRows
+from market.clock import DAY_NS, MICROSECOND_NS, SECOND_NS
 from market.errors import NotFound
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.merging import KEPT_NS, merge_days
+from storage.features.parts import group_folder
 from storage.features.rebuilt_days import has_rebuilt_day, remove_rebuilt_days, write_rebuilt_day
 from storage.places import Place, local
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
@@ -26,7 +31,7 @@ FLOW = FeatureGroup("orderflow", "bbbb", ("vwap",), (1,))
 BOTH = FeatureSet("2.0.0", ("mid", "vwap"), (PRICE, FLOW), "cccc")
 
 seconds = st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True).map(sorted)
-arrivals = st.integers(1, 3)
+arrivals = st.integers(1, 3).map(lambda number: number * MICROSECOND_NS)
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -92,6 +97,7 @@ class LogMachine(RuleBasedStateMachine):
         everything = [*self.served[: self.rebuilt_before], *self.rebuilt, *self.served[self.rebuilt_before :]]
         assert self.read(served_only=False) == newest(everything)
         assert self.read(served_only=True) == newest(self.served)
+        assert self.read_by_feast() == newest(everything)
         assert all(
             has_rebuilt_day(self.log, group, SYMBOL, DATE, inputs) == (self.inputs == inputs)
             for group in BOTH.groups
@@ -107,6 +113,23 @@ class LogMachine(RuleBasedStateMachine):
         at = (rows.row_ns - MIDNIGHT_NS) // SECOND_NS
         arrival = available_ns - rows.row_ns
         return dict(zip(at.tolist(), zip(arrival.tolist(), rows.values[:, 0].tolist(), strict=True), strict=True))
+
+    def read_by_feast(self) -> dict[int, tuple[int, float]]:
+        """The row of each time that stands for whoever retrieves through Feast; a source that is not there has none."""
+        source = FileSource(
+            path=str(group_folder(self.folder, PRICE)), timestamp_field="event_timestamp", tags={PERIOD_TAG: PERIOD}
+        )
+        asked = SourceRows(source, ["symbol"], ["mid"], "event_timestamp", "created_timestamp")
+        rows, event_ns, created_ns = asked.read(None, None, None)
+        if rows.num_rows == 0:
+            return {}
+        assert created_ns is not None
+        of_time = group_rows([rows["event_timestamp"]], rows.num_rows)
+        stands = newest_positions(of_time, event_ns, created_ns)
+        at = (event_ns[stands] - MIDNIGHT_NS) // SECOND_NS
+        arrival = created_ns[stands] - event_ns[stands]
+        values = rows["mid"].to_numpy()[stands]
+        return dict(sorted(zip(at.tolist(), zip(arrival.tolist(), values.tolist(), strict=True), strict=True)))
 
 
 def newest(written: list[tuple[int, int, float]]) -> dict[int, tuple[int, float]]:

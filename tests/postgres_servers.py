@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from runtime.embedded import embedded_postgres
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 
 
 @contextmanager

@@ -50,11 +50,22 @@ class Kernel:
     def warm_up(self) -> None:
         """Compile or load the machine code now instead of at the first record.
 
-        Of several processes one compiles; the others wait, and load what it made. Functions that another kernel has
-        compiled already are loaded.
+        Of several processes one compiles; the others wait, and load what it made. One that dies lets the next compile.
+        Functions that another kernel has compiled already are loaded.
         """
         with _compiled_by_one(self.folder), _no_garbage_collected():
             self._call_each()
+
+    def compiled_by(self) -> str | None:
+        """The process that compiles it now, as ``pid of host``; None where none does."""
+        try:
+            with (self.folder / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return (self.folder / "lock").read_text() or None
+        except OSError:
+            return None
+        return None
 
     def _call_each(self) -> None:
         state = new_state(price_scale=1.0, quantity_scale=1.0)
@@ -132,13 +143,22 @@ def _load(name: str, path: Path, source: str) -> ModuleType:
         return sys.modules[name]
 
 
+def process_name(pid: int) -> str:
+    """Of a process of this machine or container, as ``Kernel.compiled_by`` has it."""
+    return f"{pid} of {os.uname().nodename}"
+
+
 @contextmanager
 def _compiled_by_one(folder: Path) -> Iterator[None]:
     compiled = folder / "compiled"
     if compiled.exists() or not os.access(folder, os.W_OK):
         yield
         return
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(process_name(os.getpid()))
+        lock.flush()
         yield
-    compiled.touch()
+        # Before the lock goes: whoever gets it then loads.
+        compiled.touch()

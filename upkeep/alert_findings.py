@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isnan
 from typing import Any, Final
 
 from feature_repo.freshness import slo_of
 from ingestion.sinks.computations import SLOW_MS
-from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso
+from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, format_iso, to_datetime, to_ns
 from quality.limits import is_odd
 from storage.database.freshness import WindowLooks
-from storage.database.ingest_workers import IngestWorker
+from storage.database.ingest_workers import LONGEST_START, IngestWorker
 from storage.database.minute_quality import StoredEvent
 from storage.database.upkeep import UpkeepState
 from storage.online.vector import OnlineVector
@@ -69,9 +69,17 @@ def freshness_findings(looks: Iterable[WindowLooks], limits: Thresholds) -> list
 
 
 def row_findings(
-    vectors: Mapping[str, OnlineVector | None], tiers: Mapping[str, int], now_ns: int, limits: Thresholds
+    vectors: Mapping[str, OnlineVector | None],
+    tiers: Mapping[str, int],
+    now_ns: int,
+    limits: Thresholds,
+    *,
+    workers: Sequence[IngestWorker] = (),
 ) -> list[Finding]:
-    """Symbols whose newest row is old, and groups whose source broke off."""
+    """Symbols whose newest row is old, and groups whose source broke off.
+
+    A row from before a worker began is not old before that worker had the time for another one.
+    """
     found = []
     for symbol, vector in vectors.items():
         if vector is None:
@@ -79,8 +87,9 @@ def row_findings(
         severity: Severity = CRITICAL if tiers[symbol] == FIRST_TIER else WARNING
         age_s = vector.age_ns(now_ns) // SECOND_NS
         if age_s > limits.row_age_s:
-            text = f"{symbol}: newest row must be at most {limits.row_age_s} s old, was {age_s}"
-            found.append(Finding("row_old", symbol, text, severity))
+            if _is_overdue(vector.row_ns, workers, now_ns, limits):
+                text = f"{symbol}: newest row must be at most {limits.row_age_s} s old, was {age_s}"
+                found.append(Finding("row_old", symbol, text, severity))
             continue
         # Other groups are GAP until their windows are whole again, which no repair hastens.
         gaps = [group for group in _OF_THE_BOOK if vector.statuses.get(group) == GAP]
@@ -96,6 +105,20 @@ def row_findings(
             if status == STALE
         ]
     return found
+
+
+def _is_overdue(row_ns: int, workers: Sequence[IngestWorker], now_ns: int, limits: Thresholds) -> bool:
+    """Whether the row after this one should be there by now.
+
+    Of workers that began since, the first counts: one that is started again and again never has a row either.
+    """
+    began = [worker for worker in workers if to_ns(worker.started_at) > row_ns]
+    if not began:
+        return True
+    now = to_datetime(now_ns)
+    since = now - min(worker.started_at for worker in began)
+    is_starting = any(worker.is_starting(now) for worker in began)
+    return since > (LONGEST_START if is_starting else timedelta(seconds=limits.row_age_s))
 
 
 def _unknown_share(vector: OnlineVector) -> float:
@@ -139,6 +162,7 @@ def worker_findings(
         ]
     heard: dict[str, int | None] = {}
     for worker in alive:
+        heard |= dict.fromkeys(worker.status["starts"] if worker.is_starting(now) else (), None) | heard
         for symbol, figures in (worker.status.get("symbols") or {}).items():
             last_ns = figures.get("last_recv_ns")
             heard[symbol] = max(filter(None, (heard.get(symbol), last_ns)), default=None)

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from market.clock import MILLISECOND_NS, SECOND_NS, Clock
+from market.clock import MILLISECOND_NS, MINUTE_NS, SECOND_NS, Clock
 from market.errors import InvalidRequest, StoreUnavailable
 
 MOST_ATTEMPTS: Final = 6
@@ -75,6 +75,8 @@ class BybitClient:
         self._jitter = settings.get("jitter", random.random)
         self._pause_s = 0.0
         self._answered_ns = 0
+        self._told_ns: int | None = None
+        self._untold = 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,8 +113,19 @@ class BybitClient:
             wait_s = max(asked_for_s, self._wait_s(attempt))
             self._pause(wait_s)
             if attempt < MOST_ATTEMPTS:
-                _log.warning("bybit GET %s of %s: %s; retrying in %.1f s", path, asked.get("symbol"), told, wait_s)
+                line = f"bybit GET {path} of {asked.get('symbol')}: {told}; retrying in {wait_s:.1f} s"
+                self._tell_retry(line, is_long=wait_s > LONGEST_WAIT_S)
         raise StoreUnavailable(f"bybit {self.url} GET {path}: must succeed, {told}")
+
+    def _tell_retry(self, line: str, *, is_long: bool) -> None:
+        """The first retry is a line of the log, then one in a minute with the count of those before it."""
+        now_ns = self._clock.now_ns()
+        if self._told_ns is not None and 0 <= now_ns - self._told_ns < MINUTE_NS and not is_long:
+            self._untold += 1
+            return
+        others = f"; {self._untold} more retries since the last such line" if self._untold else ""
+        self._told_ns, self._untold = now_ns, 0
+        _log.warning("%s%s", line, others)
 
     def _wait_s(self, attempt: int) -> float:
         return min(FIRST_WAIT_S * float(1 << (attempt - 1)), LONGEST_WAIT_S) * (0.5 + self._jitter())

@@ -17,14 +17,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from ingestion.pipeline.served_rows import ServedRows
+from ingestion.sinks.record_items import MOST_CHECKPOINTS, Given, Item, Kept, Mark, Marks, together
 from ingestion.sinks.row_log import LastNs, Remake, RowLog
 from market.errors import FeatureServiceError, StoreUnavailable
 from storage.checkpoints import Checkpoint, stage_checkpoint
@@ -41,44 +41,11 @@ WAITING_ITEMS: Final = 10_000
 """Batches of rows and checkpoints that may wait for the disk: minutes of many symbols."""
 FULL_DEADLINE_S: Final = 60.0
 """A disk that takes longer to make room has failed."""
-MOST_CHECKPOINTS: Final = 64
-"""Checkpoints that may wait for the disk: each is the whole state of a symbol, up to two megabytes."""
-CHECKPOINTS_AT_ONCE: Final = MOST_CHECKPOINTS // 2
-"""That are written together, so that the pipeline makes the next ones meanwhile."""
 DURABLE_POLL_S: Final = 0.2
 CLOSE_S: Final = 12.0
 """An object store may take at the end: a worker has twenty."""
 MANY_ROWS: Final = 3600
 """Rows of one batch that come of a silence: no more than one such batch waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """A checkpoint on its way to the disk."""
-
-    symbol: str
-    checkpoint: Checkpoint
-    wait_durable: Callable[[float], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Rows of which the last was given to the readers of its symbol, and when it was."""
-
-    served: Sequence[ServedRows]
-    given_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """Checkpoints that are kept together."""
-
-    marks: Sequence[_Mark]
-
-
-_Kept = Sequence[ServedRows] | _Given | threading.Event
-_Item = _Kept | _Mark
-"""What the thread keeps, in order; an event is set when everything before it is kept."""
 
 
 class RowRecord:
@@ -105,7 +72,7 @@ class RowRecord:
         self._is_whole = is_whole
         self._check = check
         self._give_way = give_way
-        self._items: queue.Queue[_Item | None] = queue.Queue(WAITING_ITEMS)
+        self._items: queue.Queue[Item | None] = queue.Queue(WAITING_ITEMS)
         self._failure: FeatureServiceError | None = None
         self._is_abandoned = threading.Event()
         self._has_given_up = threading.Event()
@@ -147,7 +114,7 @@ class RowRecord:
 
     def note_given(self, served: Sequence[ServedRows], *, given_ns: int) -> None:
         """Keep, of each, that its last row was given to readers by then; from any thread. Raises StoreUnavailable."""
-        self._put(_Given(served, given_ns))
+        self._put(Given(served, given_ns))
 
     def has_room(self) -> bool:
         """Whether the next checkpoint need not wait for others to be kept; the thread that keeps them asks."""
@@ -163,7 +130,7 @@ class RowRecord:
                 raise self._failure
             if self._log.is_away:
                 return
-        self._put(_Mark(symbol, checkpoint, wait_durable))
+        self._put(Mark(symbol, checkpoint, wait_durable))
 
     def last_row_ns(self, symbol: str, feature_set: FeatureSet) -> int | None:
         return self._log.last_row_ns(symbol, feature_set)
@@ -194,7 +161,7 @@ class RowRecord:
         if self._failure is not None:
             raise self._failure
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: Item) -> None:
         if self._failure is not None:
             raise self._failure
         try:
@@ -221,8 +188,8 @@ class RowRecord:
 
     def _run(self) -> None:
         try:
-            for item in self._together():
-                if isinstance(item, _Marks):
+            for item in together(self._items):
+                if isinstance(item, Marks):
                     self._keep_checkpoints(item.marks)
                 else:
                     self._keep(item)
@@ -234,29 +201,7 @@ class RowRecord:
             if self._sync is not None:
                 self._sync.close()
 
-    def _together(self) -> Iterator[_Kept | _Marks]:
-        """What was put, in order; checkpoints that wait one behind the other come together."""
-        marks: list[_Mark] = []
-        while True:
-            try:
-                item = self._items.get(block=not marks)
-            except queue.Empty:
-                yield _Marks(marks)
-                marks = []
-                continue
-            if isinstance(item, _Mark):
-                marks.append(item)
-                if len(marks) < CHECKPOINTS_AT_ONCE:
-                    continue
-            if marks:
-                yield _Marks(marks)
-                marks = []
-            if item is None:
-                return
-            if not isinstance(item, _Mark):
-                yield item
-
-    def _keep_checkpoints(self, marks: Sequence[_Mark]) -> None:
+    def _keep_checkpoints(self, marks: Sequence[Mark]) -> None:
         durable = {mark.symbol: mark.checkpoint for mark in marks if self._is_durable(mark.wait_durable)}
         if durable:
             self._check()
@@ -270,13 +215,13 @@ class RowRecord:
         for _ in marks:
             self._room.release()
 
-    def _keep(self, item: _Kept) -> None:
+    def _keep(self, item: Kept) -> None:
         if isinstance(item, threading.Event):
             item.set()
             return
         self._give_way()
-        given_ns = item.given_ns if isinstance(item, _Given) else None
-        for each in item.served if isinstance(item, _Given) else item:
+        given_ns = item.given_ns if isinstance(item, Given) else None
+        for each in item.served if isinstance(item, Given) else item:
             if not self._is_durable(each.wait_durable):
                 continue
             self._check()

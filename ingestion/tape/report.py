@@ -15,7 +15,7 @@ from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore, RejectedMessage
 from storage.durable_files import file_sha256
 from storage.objects.names import remembered_names
-from storage.places import Place
+from storage.places import Place, matching
 from storage.raw.manifest import RawPart, entry_path, entry_paths, read_entry
 from storage.raw.raw_data import RawData
 from storage.tape import Frame, Hole, read_tape_and_holes
@@ -223,7 +223,7 @@ def _check_segments(folder: Path, holes: list[Hole], check: TapeCheck) -> None:
         if not any(hole.first_seq <= line.first_seq < (hole.next_seq or line.next_seq) for hole in holes):
             last = f"seq {line.first_seq} to {'at most ' if line.event == 'begun' else ''}{line.next_seq - 1}"
             check.find(f"{last}: {folder / line.segment}: must exist, was gone")
-    for aside in sorted(folder.glob(f"*/*{ASIDE}*")):
+    for aside in matching(folder, f"*/*{ASIDE}*"):
         of_segment = log.lines.get(f"{aside.parent.name}/{aside.name.partition(ASIDE)[0]}")
         for found in read_frames(aside, None if of_segment is None else of_segment.kept_seq):
             if isinstance(found, Frame):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runtime.commands.options import AsJson, DataFolder, settings_for
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,13 +69,13 @@ def silence(
         silenced = {"rule": rule, "subject": subject, "silenced_until": until, "reason": reason}
         print_document(silenced, as_json=True)
     else:
-        print(f"{rule} of {subject}: silenced until {until}")
+        print_line(f"{rule} of {subject}: silenced until {until}")
 
 
 def print_alerts(alerts: list[Alert]) -> None:
     """A table, and below it what to do."""
     if not alerts:
-        print("No alert is open.")
+        print_line("No alert is open.")
         return
     print_table(
         ("id", "severity", "rule", "subject", "since", "state"),
@@ -92,7 +92,7 @@ def print_alerts(alerts: list[Alert]) -> None:
         ],
     )
     for alert in alerts:
-        print(f"{alert.alert_id}: {alert.summary}. {alert.action}")
+        print_line(f"{alert.alert_id}: {alert.summary}. {alert.action}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def upgrade(
 ) -> None:
     """Upgrade the schema to a revision; the service does this automatically when it starts."""
     from runtime.servers import running_servers
-    from storage.database.schema import upgrade as upgrade_schema
+    from storage.database.migration import upgrade as upgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         upgrade_schema(servers.postgres_url, revision)
@@ -38,7 +38,7 @@ def downgrade(
     if not yes:
         typer.confirm(f"Downgrade the schema to {revision} and lose the data of later revisions?", abort=True, err=True)
     from runtime.servers import running_servers
-    from storage.database.schema import downgrade as downgrade_schema
+    from storage.database.migration import downgrade as downgrade_schema
 
     with running_servers(settings_for(None)) as servers:
         downgrade_schema(servers.postgres_url, revision)
@@ -51,7 +51,7 @@ def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
     from runtime.servers import running_servers
     from runtime.wiring import prepare_places
     from storage.database.data_folder import adopt_folder as adopt
-    from storage.database.schema import upgrade as upgrade_schema
+    from storage.database.migration import upgrade as upgrade_schema
 
     settings = settings_for(data)
     prepare_places(settings)

@@ -19,7 +19,7 @@ from runtime.commands.options import (
     registry_of,
     settings_for,
 )
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 app = typer.Typer(help="The catalogue, the newest vector of a symbol, the feature log.", no_args_is_help=True)
 
@@ -124,7 +124,7 @@ def lock(as_json: AsJson = False) -> None:
         print_document({"written": written, "left": left}, as_json=True)
     else:
         for line in left:
-            print(f"left: {line}")
+            print_line(f"left: {line}")
         if not left:
             print("every feature is finished; `make test` checks its values")
     if left:
@@ -211,12 +211,12 @@ def history(
     version = registry_of(settings, registry)
     chosen = load_registry_version(version, settings.feature_registry_versions_dir).feature_set
     log = FeatureLog(settings.feature_log_storage_path)
-    asked = History(log, symbol, groups_with(chosen, features or ()), from_ns, to_ns, as_of_ns)
+    asked = History(log, symbol, groups_with(chosen, features or None), from_ns, to_ns, as_of_ns)
     rows = write_batches(to, asked.schema, asked.batches())
     document = {"symbol": symbol, "rows": rows, "features": len(asked.columns), "registry": version, "file": str(to)}
     print_document(document, as_json=as_json)
     if not rows:
-        print("no row in the period: feature-service tape stats shows the days that are stored", file=sys.stderr)
+        print_line("no row in the period: feature-service tape stats shows the days that are stored", to_errors=True)
 
 
 @app.command("merge")

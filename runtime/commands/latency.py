@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from runtime.commands.options import AsJson, DataFolder, settings_for
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 
 def latency(data: DataFolder = None, as_json: AsJson = False) -> None:
@@ -33,7 +33,7 @@ def latency(data: DataFolder = None, as_json: AsJson = False) -> None:
             _print_worker(worker_id, each)
     if not found:
         if not as_json:
-            print("No ingest worker is alive; feature-service run starts one.")
+            print_line("No ingest worker is alive; feature-service run starts one.")
         raise typer.Exit(1)
 
 
@@ -49,10 +49,11 @@ def _print_worker(worker_id: str, found: Mapping[str, Mapping[str, Any]]) -> Non
     traces = found["row_traces"]
     slowest: Mapping[str, int] = traces.get("slowest", {})
     if not any(slowest.values()):
-        print("No row was stored yet.")
+        print_line("No row was stored yet.")
         return
     step = max(slowest, key=lambda name: slowest[name])
-    print(f"Slowest step: {step}, of {slowest[step]} of the last {traces['count']} row times. The slowest of them:")
+    count = f"{slowest[step]} of the last {traces['count']} row times"
+    print_line(f"Slowest step: {step}, of {count}. The slowest of them:")
     print_table(
         ("row", "total ms", "wait ms", "compute ms", "store ms", "slowest"),
         [

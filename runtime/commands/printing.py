@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -17,6 +20,8 @@ _ONE_LINE: Final = 60
 """Most characters of a list on one line; each item of a longer list has its own line."""
 _MOST_COLUMNS: Final = 6
 """Of a table; what has more is shown one thing after the other."""
+_GOES_ON: Final = "  "
+"""Before what is left of a line that did not fit."""
 _NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
 
 
@@ -36,10 +41,10 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
     elif isinstance(document, Mapping):
         _show(_facts(document))
     elif not document:
-        print(nothing)
+        print_line(nothing)
     elif not all(isinstance(item, Mapping) for item in document):
         for item in document:
-            print(_text(item))
+            print_line(_text(item))
     elif len(document[0]) <= _MOST_COLUMNS:
         print_table(tuple(document[0]), [tuple(item.values()) for item in document], nothing=nothing)
     else:
@@ -47,6 +52,39 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
             if at:
                 print()
             _show(_facts(item))
+
+
+def print_line(text: str, *, to_errors: bool = False) -> None:
+    """A line for a person, or several: on a terminal broken between words and indented, elsewhere whole.
+
+    to_errors: on standard error. No word is broken: what is copied must be in one piece.
+    """
+    stream = sys.stderr if to_errors else sys.stdout
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")) + len(_GOES_ON))
+        print(_wrapped(line, indent) if stream.isatty() else line, file=stream)
+
+
+class PrintedWarnings(logging.Handler):
+    """Warnings of a command that has no log, as lines on standard error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(self.format(record), to_errors=True)
+
+
+def _wrapped(line: str, indent: str) -> str:
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=indent,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def print_table(
@@ -68,7 +106,7 @@ def print_table(
 
     kept = [[Text(_text(cell), overflow="fold") for cell in row] for row in rows]
     if not kept:
-        print(nothing)
+        print_line(nothing)
         return
     table = Table(
         box=box.SIMPLE_HEAD,

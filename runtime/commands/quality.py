@@ -17,7 +17,7 @@ from runtime.commands.options import (
     registry_of,
     settings_for,
 )
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 MOST_DISAGREEMENTS: Final = 50
 """Of a day, printed for a person."""
@@ -148,14 +148,14 @@ def reconcile(
 
 def _print_reconciliation(found: Mapping[str, Any]) -> None:
     verdict = {True: "agrees", False: "disagrees", None: "not everything could be checked"}[found["agrees"]]
-    print(f"{found['symbol']}, {found['date']}: {verdict}")
+    print_line(f"{found['symbol']}, {found['date']}: {verdict}")
     rows = [
         (name, ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in check.items()))
         for name, check in found["checks"].items()
     ]
     print_table(("check", "counts"), rows)
     for check, reason in found["unchecked"].items():
-        print(f"not checked, {check}: {reason}")
+        print_line(f"not checked, {check}: {reason}")
     columns = ("check", "at", "what", "live", "history", "messages")
     disagreements = [
         [*(each[column] or "none" for column in columns[:-1]), "; ".join(each["messages"])]
@@ -202,9 +202,9 @@ def drift(
 
 
 def _print_drift(found: Mapping[str, Any]) -> None:
-    print(f"dataset {found['dataset_id']}  {found['from']} to {found['to']}")
+    print_line(f"dataset {found['dataset_id']}  {found['from']} to {found['to']}")
     for symbol, each in found["symbols"].items():
-        print(f"{symbol}: {each['rows']} rows served, {len(each['drifted'])} columns have drifted")
+        print_line(f"{symbol}: {each['rows']} rows served, {len(each['drifted'])} columns have drifted")
         rows = [
             [
                 name,
@@ -221,7 +221,7 @@ def _print_drift(found: Mapping[str, Any]) -> None:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    print(f"{found['symbol']}  {found['period_start']} to {found['period_end']}")
+    print_line(f"{found['symbol']}  {found['period_start']} to {found['period_end']}")
     columns = ("stream", "received", "expected", "missing", "late", "duplicates", "silences")
     print_table(
         columns,
@@ -231,11 +231,11 @@ def _print(found: Mapping[str, Any]) -> None:
         ],
         nothing="no stream has data in this period",
     )
-    print(
+    print_line(
         f"order book gaps {found['sequence_gaps']}, "
         f"interruptions {found['desynchronization_events'] - found['sequence_gaps']}, outliers {found['anomalies']}"
     )
     for thing, reason in found["unchecked"].items():
-        print(f"not checked, {thing}: {reason}")
+        print_line(f"not checked, {thing}: {reason}")
     for line in found["recommendations"] or ["Nothing to do."]:
-        print(f"- {line}")
+        print_line(f"- {line}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 from runtime.commands.registry_changes import asked, life_cycle, state_of, tell, tell_activation, tell_synchronised
 
 app = typer.Typer(help="The feature registry versions.", no_args_is_help=True)
@@ -51,17 +51,17 @@ def list_versions(data: DataFolder = None, as_json: AsJson = False) -> None:
     )
     for row in rows:
         for text in row["validation_errors"]:
-            print(f"{row['version']}: {text}")
+            print_line(f"{row['version']}: {text}")
     if activation is not None:
         reason = "" if activation.reason is None else f": {activation.reason}"
-        print(f"newest activation: {activation.version}, {activation.state}{reason}")
+        print_line(f"newest activation: {activation.version}, {activation.state}{reason}")
     for each in said:
         says = "" if each.confirmation is None else f", {each.confirmation.state}"
         straggles = f", straggling: {active} is active" if each.is_straggling(active) else ""
-        print(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
+        print_line(f"worker {each.worker.worker_id}: {each.version or 'has not told'}{says}{straggles}")
         for one in shadows_of(each.worker):
             why = "" if one.detail is None else f": {one.detail}"
-            print(f"  next to it {one.version}: {one.state}, {one.rows} rows{why}")
+            print_line(f"  next to it {one.version}: {one.state}, {one.rows} rows{why}")
 
 
 @app.command("show")
@@ -109,8 +109,8 @@ def validate(file: Annotated[Path, typer.Argument(help="A registry YAML file.")]
         print_document(document, as_json=True)
     else:
         for line in (*(f"error: {problem}" for problem in problems), *(f"warning: {text}" for text in warnings)):
-            print(line)
-        print(f"{file}: {'valid' if not problems else f'{len(problems)} problems'}")
+            print_line(line)
+        print_line(f"{file}: {'valid' if not problems else f'{len(problems)} problems'}")
     if problems:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from runtime.commands.options import settings_for
-from runtime.commands.printing import print_document
+from runtime.commands.printing import print_document, print_line
 
 if TYPE_CHECKING:
     from registry.life_cycle import RegistryLifeCycle
@@ -45,7 +45,7 @@ def tell(document: dict[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         print_document(document, as_json=True)
     else:
-        print(text)
+        print_line(text)
 
 
 def asked(by: str | None, reason: str) -> Asked:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from runtime.commands.options import DEFAULT_REGISTRY, AsJson, Registry, settings_for
-from runtime.commands.printing import print_document
+from runtime.commands.printing import print_document, print_line
 
 if TYPE_CHECKING:
     from ingestion.pipeline.pipeline import Pipeline
@@ -43,7 +43,7 @@ def replay_recordings(
     with showing_progress() as steps:
         document = _replay(files, registry, settings, speed, steps)
     for line in [*document["errors"], *document["warnings"]]:
-        typer.echo(line, err=True)
+        print_line(line, to_errors=True)
     if not as_json:
         document |= {"features": str(settings.feature_log_storage_path), "files": len(document["files"])}
     print_document(document, as_json=as_json)

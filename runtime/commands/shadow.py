@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runtime.commands.options import AsJson, DataFolder, settings_for
-from runtime.commands.printing import print_document
+from runtime.commands.printing import print_document, print_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def release(
     if as_json:
         print_document({"symbol": symbol, "group": group, "released": True}, as_json=True)
     else:
-        print(f"{symbol}: {group} is served again")
+        print_line(f"{symbol}: {group} is served again")
 
 
 def _told(each: Any) -> dict[str, Any]:  # noqa: ANN401  # any dataclass

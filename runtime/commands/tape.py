@@ -17,7 +17,7 @@ from runtime.commands.options import (
     Symbol,
     settings_for,
 )
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 from runtime.commands.tape_coverage import NO_TAPE, coverage
 from runtime.commands.tape_merge import merge
 
@@ -33,7 +33,7 @@ app.command("coverage")(coverage)
 app.command("merge")(merge)
 
 Days = Annotated[
-    int | None, typer.Option("--days", min=1, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
+    int | None, typer.Option("--days", min=1, max=36_500, help="Age in days; default: FEATURE_SERVICE_RETENTION_DAYS.")
 ]
 
 
@@ -65,7 +65,7 @@ def stats(symbols: SomeSymbols = None, data: DataFolder = None, as_json: AsJson 
         print_document(document, as_json=True)
         return
     if not found:
-        print(NO_TAPE)
+        print_line(NO_TAPE)
     for (symbol, date), of_day in groupby(found, key=lambda each: (each.symbol, each.date)):
         print_table(
             ("type", "messages", "bytes", "gaps min", "covered", "00 to 24 h"),

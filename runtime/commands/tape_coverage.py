@@ -15,7 +15,7 @@ from runtime.commands.options import (
     registry_of,
     settings_for,
 )
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 NO_TAPE: Final = "no tape here: --data names the folder of a replay or of a service"
 
@@ -58,7 +58,7 @@ def coverage(
         print_document(found, as_json=True)
         return
     if not found:
-        print(NO_TAPE)
+        print_line(NO_TAPE)
     for each in found:
         _print_coverage(each)
 
@@ -99,4 +99,4 @@ def _print_coverage(found: dict[str, Any]) -> None:
         columns = ("stream", "missing from", "to", "known by", "messages", "unknown")
         print_table(columns, holes[:MOST_HOLES])
     if len(holes) > MOST_HOLES:
-        print(f"{len(holes) - MOST_HOLES} more holes are in --json")
+        print_line(f"{len(holes) - MOST_HOLES} more holes are in --json")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from runtime.commands.options import AsJson, DataFolder, settings_for
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import print_document, print_line, print_table
 
 if TYPE_CHECKING:
     from storage.database.upkeep import UpkeepState
@@ -123,7 +123,7 @@ def print_states(states: Sequence[UpkeepState]) -> None:
     )
     for state in states:
         for problem in (*((state.error,) if state.error else ()), *state.problems):
-            print(f"{state.task}: {problem}")
+            print_line(f"{state.task}: {problem}")
 
 
 def _row(state: UpkeepState) -> tuple[object, ...]:

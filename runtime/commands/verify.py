@@ -8,7 +8,7 @@ import typer
 
 from market.clock import MILLISECOND_NS
 from runtime.commands.options import AsJson, DataFolder, RegistryOfData, SomeSymbols, registry_of, settings_for
-from runtime.commands.printing import print_document
+from runtime.commands.printing import print_document, print_line
 from runtime.commands.tape_coverage import NO_TAPE
 
 if TYPE_CHECKING:
@@ -267,6 +267,6 @@ def features(
     for document in () if as_json else documents:
         print_document(document, as_json=False)
     if not documents:
-        print("no group of another package: name a group, or see docs/your-own-features.md")
+        print_line("no group of another package: name a group, or see docs/your-own-features.md")
     if not all(verdict.is_clean and not verdict.missed for verdict in verdicts):
         raise typer.Exit(1)

@@ -16,12 +16,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.errors import Conflict
+from storage.database.connections import open_engine, transaction
 from storage.database.schema import (
     FEATURE_REGISTRY_ACTIVATIONS,
     FEATURE_REGISTRY_CONFIRMATIONS,
     FEATURE_REGISTRY_VERSIONS,
-    open_engine,
-    transaction,
 )
 
 State = Literal["preparing", "committed", "failed", "taken_back"]

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, 
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.clock import format_iso, to_ns
-from storage.database.schema import ALERT_SILENCES, ALERTS, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import ALERT_SILENCES, ALERTS
 
 CLOSE_AFTER: Final = timedelta(seconds=60)
 """One that comes and goes stays one."""

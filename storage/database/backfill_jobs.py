@@ -10,7 +10,8 @@ from typing import Any, Literal, TypedDict, Unpack
 from sqlalchemy import RowMapping, insert, select, update
 
 from market.errors import Conflict, NotFound
-from storage.database.schema import BACKFILL_JOBS, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import BACKFILL_JOBS
 
 BackfillStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 UNFINISHED = ("pending", "in_progress")

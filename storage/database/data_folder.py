@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from market.errors import Conflict, CorruptStore
-from storage.database.schema import DATA_FOLDER, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import DATA_FOLDER
 from storage.durable_files import changing_files, publish_first, stage_file
 from storage.places import Place
 

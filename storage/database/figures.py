@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, delete
 
+from storage.database.connections import open_engine, transaction
 from storage.database.metric_tables import (
     API_ENDPOINT_METRICS,
     DATASET_BUILDING_METRICS,
@@ -20,8 +21,6 @@ from storage.database.schema import (
     DATA_QUALITY_METRICS,
     FRESHNESS_MINUTES,
     SHADOW_MISMATCHES,
-    open_engine,
-    transaction,
 )
 
 _TIMES: Final[Mapping[str, Column[Any]]] = {

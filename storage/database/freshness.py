@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from storage.database.schema import FRESHNESS_MINUTES, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import FRESHNESS_MINUTES
 
 WINDOWS: Final[Mapping[str, timedelta]] = {
     "1h": timedelta(hours=1),

@@ -14,6 +14,8 @@ from storage.database.schema import INGEST_WORKERS
 
 SILENT_AFTER: Final = timedelta(seconds=15)
 """A worker whose last heartbeat is older is taken for dead."""
+LONGEST_START: Final = timedelta(minutes=10)
+"""A worker that has compiled for longer than that does not start any more."""
 MOST_INGEST_WORKERS: Final = 1000
 
 
@@ -25,7 +27,8 @@ class IngestWorker:
     late, held), ``subscriptions``, ``stages`` (by name: count, p50_ms, p95_ms, p99_ms),
     ``row_traces`` (count, slowest by step, the slowest rows), ``leases`` (fence by name),
     ``feature_registry_version``, that of its rows, ``follows_activations``, whether it changes with the active one, and
-    ``computations_last_5min`` (count, and mean_ms from a row's time until it was stored).
+    ``computations_last_5min`` (count, and mean_ms from a row's time until it was stored). While its kernel is compiled
+    only ``starts``, the symbols that it will follow.
     """
 
     worker_id: str
@@ -36,6 +39,10 @@ class IngestWorker:
     def is_alive(self, now: datetime) -> bool:
         """Whether its last heartbeat is recent."""
         return now - self.heartbeat_at <= SILENT_AFTER
+
+    def is_starting(self, now: datetime) -> bool:
+        """Whether its kernel is being compiled, and no longer than a kernel takes."""
+        return "starts" in self.status and self.is_alive(now) and now - self.started_at <= LONGEST_START
 
 
 def read_ingest_workers(metadata: Metadata) -> list[IngestWorker]:

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import BigInteger, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from storage.database.schema import INGEST_WORKERS, SYMBOL_LEASES, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import INGEST_WORKERS, SYMBOL_LEASES
 
 
 class Leases:

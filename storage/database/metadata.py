@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar, Unpack
 from sqlalchemy import Connection, Executable, RowMapping, Select, Update, delete, func, insert, select, update
 
 from market.errors import Conflict, NotFound
+from storage.database.connections import open_engine, transaction
 from storage.database.dataset_records import BuildMeasured, DatasetChanges, DatasetRecord, DatasetStatus
 from storage.database.metric_tables import DATASET_BUILDING_METRICS
-from storage.database.schema import DATASETS, open_engine, transaction
+from storage.database.schema import DATASETS
 
 T = TypeVar("T")
 _COUNTS: Final = ("train_records", "validation_records", "test_records")

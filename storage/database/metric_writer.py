@@ -17,8 +17,8 @@ from typing import Any, Final
 from sqlalchemy import Table, insert
 
 from market.errors import FeatureServiceError, StoreUnavailable
+from storage.database.connections import open_engine, transaction
 from storage.database.metric_tables import API_ENDPOINT_METRICS, FEATURE_COMPUTATION_METRICS
-from storage.database.schema import open_engine, transaction
 from storage.outages import Outage
 
 FLUSH_S: Final = 5.0

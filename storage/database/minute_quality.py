@@ -10,12 +10,8 @@ from typing import Any, Final
 from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from storage.database.schema import (
-    DATA_QUALITY_EVENTS,
-    DATA_QUALITY_METRICS,
-    open_engine,
-    transaction,
-)
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import DATA_QUALITY_EVENTS, DATA_QUALITY_METRICS
 
 _KEY_OF_MINUTE: Final = ("symbol", "metric_timestamp")
 _KEY_OF_EVENT: Final = ("symbol", "stream", "what", "begin_at")

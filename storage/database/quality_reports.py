@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Engine, insert, select
 
 from market.clock import parse_iso_ns, to_datetime
-from storage.database.schema import DATA_QUALITY_REPORTS, open_engine, transaction
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import DATA_QUALITY_REPORTS
 
 QUALITY: Final = "quality"
 RECONCILIATION: Final = "reconciliation"

@@ -18,14 +18,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from market.errors import Conflict
 from storage.database.activations import Agreed, commit, failed, taken_back
+from storage.database.connections import open_engine, transaction
 from storage.database.registry_records import Change, Checked, VersionRecord
-from storage.database.schema import (
-    DATASETS,
-    FEATURE_REGISTRY_AUDIT,
-    FEATURE_REGISTRY_VERSIONS,
-    open_engine,
-    transaction,
-)
+from storage.database.schema import DATASETS, FEATURE_REGISTRY_AUDIT, FEATURE_REGISTRY_VERSIONS
 
 MOST_DATASETS_NAMED: Final = 20
 ACTIVATION_LOCK: Final = 0x6665_6174_6163_7469

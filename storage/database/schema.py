@@ -1,24 +1,14 @@
-"""The database: its tables, its schema by migrations, and transactions whose failures are told in our words."""
+"""The schema: every table of the database, as the migrations make it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
-
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    Connection,
     Double,
-    Engine,
     ForeignKey,
     Identity,
     Index,
@@ -27,49 +17,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    create_engine,
     false,
     func,
-    select,
     text,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
-from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateSchema
-
-from market.errors import Conflict, InvalidRequest, StoreUnavailable
-
-POOL_SIZE: Final = 5
-CONNECT_TIMEOUT_S: Final = 5
-STATEMENT_TIMEOUT_MS: Final = 30_000
-STORE_OPTIONS: Final = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT_MS}"
-"""Of a connection that answers somebody: no statement may keep it waiting forever."""
-MIGRATION_LOCK: Final = 0x6665_6174_7365_7276
-"""Key of the advisory lock under which a schema changes."""
-
-FEAST_SCHEMA: Final = "feast"
-"""Where Feast's SQL registry keeps its tables, apart from ours."""
-FEAST_CONNECT_ARGS: Final = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "options": f"-c search_path={FEAST_SCHEMA} -c timezone=UTC",
-}
-FEAST_READER_ENGINE: Final[Mapping[str, Any]] = {"poolclass": NullPool, "connect_args": FEAST_CONNECT_ARGS}
-"""How Feast's SQL registry connects to be read, now and then: it closes no pool, so it gets none."""
-FEAST_WRITER_ENGINE: Final[Mapping[str, Any]] = {"pool_size": 1, "connect_args": FEAST_CONNECT_ARGS}
-"""How it connects for an apply, which takes hundreds of statements; who opens it closes it."""
-FEAST_AWAY: Final[tuple[type[Exception], ...]] = (OperationalError,)
-"""How Feast's SQL registry says that PostgreSQL does not answer."""
-FEAST_REFUSED: Final[tuple[type[Exception], ...]] = (DataError,)
-"""How it says that PostgreSQL cannot hold a value, such as a text with a NUL."""
-FEAST_LOCK: Final = 0x6665_6173_7472_6567
-"""Key of the advisory lock under which Feast's registry changes."""
-APPLY_WAIT_MS: Final = 120_000
-"""How long an apply waits for the one before it."""
-
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 TABLES = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "ck": "%(table_name)s_%(constraint_name)s_check"})
 
@@ -443,106 +396,3 @@ ENGINE_TASKS = Table(
     Column("outcome", JSONB(none_as_null=True), comment="result or error; NULL while it has not ended"),
     Column("created_at", TIMESTAMP(timezone=True), nullable=False),
 )
-
-
-def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema up to ``revision``; one at a time, in one transaction.
-
-    Raises StoreUnavailable, and InvalidRequest for a revision that does not exist.
-    """
-    with _migration(url) as config:
-        command.upgrade(config, revision)
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Bring the schema down to ``revision`` ("base": nothing left); otherwise as ``upgrade``."""
-    with _migration(url) as config:
-        command.downgrade(config, revision)
-
-
-@contextmanager
-def _migration(url: str) -> Iterator[Config]:
-    engine = open_engine(url, options="-c timezone=UTC")
-    try:
-        with transaction(engine) as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-            yield config
-    except CommandError as error:
-        raise InvalidRequest(f"migration: must lead to a known revision, was: {error}") from error
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def feast_schema_locked(url: str) -> Iterator[None]:
-    """Hold the schema of Feast's registry, made if missing, against everybody else who holds it this way.
-
-    The server lets go when the process dies. Raises StoreUnavailable, also after APPLY_WAIT_MS of waiting.
-    """
-    engine = open_engine(url, options=f"-c statement_timeout={APPLY_WAIT_MS}")
-    try:
-        with transaction(engine) as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(FEAST_LOCK)))
-            # In a transaction of its own: Feast uses another connection than the one that holds the lock.
-            with transaction(engine) as other:
-                other.execute(CreateSchema(FEAST_SCHEMA, if_not_exists=True))
-            yield
-    finally:
-        engine.dispose()
-
-
-def open_engine(url: str, *, options: str = STORE_OPTIONS, pool_size: int = POOL_SIZE) -> Engine:
-    """An engine that connects at first use. options: of each connection, as libpq takes them."""
-    return create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": options},
-    )
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, its failures told in our words."""
-    with _refusing(), engine.begin() as connection:
-        yield connection
-
-
-@contextmanager
-def session(engine: Engine) -> Iterator[Connection]:
-    """A connection whose statements each stand for themselves, for what outlives a transaction: a lock."""
-    with _refusing(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """The database's failures in our words. SQLAlchemy's own text repeats the statement and its values."""
-    with answering():
-        try:
-            yield
-        except IntegrityError as error:
-            raise Conflict(f"metadata: must keep the database's constraints, was {_first_line(error)}") from error
-        except DataError as error:
-            raise InvalidRequest(f"metadata: must be values PostgreSQL can hold, was {_first_line(error)}") from error
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """A database that does not answer becomes StoreUnavailable, whoever asked it; Feast has no words for it."""
-    try:
-        yield
-    except PoolExhausted as error:
-        raise StoreUnavailable(
-            f"metadata database: must have a connection free within {CONNECT_TIMEOUT_S} s, had none"
-        ) from error
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(f"metadata database: no response: {_first_line(error)}") from error
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    return (str(error.orig if isinstance(error, DBAPIError) else error).splitlines() or [type(error).__name__])[0]

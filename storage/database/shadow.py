@@ -10,13 +10,8 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from storage.database.schema import (
-    QUARANTINED_GROUPS,
-    SHADOW_MISMATCHES,
-    SHADOW_PARITY,
-    open_engine,
-    transaction,
-)
+from storage.database.connections import open_engine, transaction
+from storage.database.schema import QUARANTINED_GROUPS, SHADOW_MISMATCHES, SHADOW_PARITY
 
 _SUMS = ("compared", "mismatched", "quarantined", "not_compared")
 

@@ -19,13 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from market.clock import format_iso, to_ns
 from market.errors import NotFound
-from storage.database.schema import (
-    POOL_SIZE,
-    UPKEEP_TASKS,
-    open_engine,
-    session,
-    transaction,
-)
+from storage.database.connections import POOL_SIZE, open_engine, session, transaction
+from storage.database.schema import UPKEEP_TASKS
 
 LOCK: Final = 0x75706B70
 """First key of the advisory lock of every task; the second one is made of its name."""

@@ -63,19 +63,14 @@ def read_group(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows
     return GroupRows(read.row_ns[kept], read.created_ns[kept], read.values[kept], read.status[kept])
 
 
-def read_versions(
-    folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows, *, by_path: bool = False
-) -> GroupRows:
+def read_versions(folder: Place, group: FeatureGroup, symbol: str, asked: AskedRows) -> GroupRows:
     """Every version of these rows, in the order in which they were written, some outside the period among them.
 
-    by_path: in the order of their files' paths, which is how Feast's offline store decides between equals. Raises
-    CorruptStore.
+    Raises CorruptStore.
     """
 
     def parts() -> list[Place]:
         listed = parts_in_order(folder, asked.from_ns, asked.to_ns)
-        if by_path:
-            listed.sort(key=str)
         return [path for path in listed if path.name.startswith(f"{PART}-") or not asked.served_only]
 
     def read(path: Place) -> pa.Table | None:

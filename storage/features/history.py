@@ -23,6 +23,7 @@ from market.errors import InvalidRequest
 from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.log import FeatureLog, no_rows
 from storage.features.part_times import Int64s
+from storage.places import matching
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import STATUS_NAMES
 
@@ -113,7 +114,7 @@ class History:
         dates = {
             parse_iso_ns(folder.name.removeprefix("date="))
             for group in self.groups
-            for folder in self.log.of_symbol(group, self.symbol).glob("date=*")
+            for folder in matching(self.log.of_symbol(group, self.symbol), "date=*")
         }
         return sorted(day for day in dates if floor_to(self.from_ns, DAY_NS) <= day < self.to_ns)
 
@@ -138,14 +139,18 @@ def _joined(
     return row_ns, available_ns, values, statuses
 
 
-def groups_with(chosen: FeatureSet, features: Sequence[str]) -> tuple[FeatureGroup, ...]:
+def groups_with(chosen: FeatureSet, features: Sequence[str] | None) -> tuple[FeatureGroup, ...]:
     """The groups that hold these columns of a set, each with those alone, placed in the order asked.
 
-    features: names, or ``group:name``; none asks for every column. Raises InvalidRequest for one that the set has not.
+    features: names, or ``group:name``; None asks for every column. Raises InvalidRequest for one that the set has not,
+    and for no name at all.
     """
-    names = [feature.rpartition(":")[2] for feature in features] or list(chosen.columns)
+    features = chosen.columns if features is None else features
+    if not features:
+        raise InvalidRequest("features: must be one name at least, was none; every feature is had by leaving them out")
+    names = [feature.rpartition(":")[2] for feature in features]
     of_group: dict[int, list[tuple[str, int]]] = {}
-    for at, (name, asked) in enumerate(zip(names, features or names, strict=True)):
+    for at, (name, asked) in enumerate(zip(names, features, strict=True)):
         index = chosen.group_of.get(name)
         if index is None or asked not in {name, f"{chosen.groups[index].name}:{name}"}:
             raise InvalidRequest(

@@ -239,7 +239,7 @@ class FeatureLog:
         dates = {
             part.parent.name.removeprefix("date=")
             for folder in self._folders(symbol, feature_set)
-            for part in folder.glob(f"date=*/{PART}-*.parquet")
+            for part in matching(folder, f"date=*/{PART}-*.parquet")
         }
         return sorted(map(parse_iso_ns, dates))
 

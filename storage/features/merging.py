@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from market.clock import HOUR_NS
 from market.errors import CorruptStore
+from market.written_order import GENERATION, written_order
 from storage.durable_files import changing_files, file_sha256, known_sha256, publish_files, remove_files, replace_file
 from storage.features.part_times import AVAILABLE, part_times, times_in_microseconds
 from storage.features.parts import PART, PART_FORMAT, generation, part_path, part_schema, parts_of_date
@@ -67,7 +68,7 @@ def merge_days(root: Place, symbols: Collection[str] | None = None, *, now_ns: i
         for folder in matching(root, "*/*/symbol=*/date=*")
         if symbols is None or folder.parent.name.removeprefix("symbol=") in symbols
     ]
-    counts = [merge_day(folder, now_ns=now_ns) for folder in folders if next(folder.glob(f"{PART}-*.parquet"), None)]
+    counts = [merge_day(folder, now_ns=now_ns) for folder in folders if matching(folder, f"{PART}-*.parquet")]
     return MergedDays(sum(count > 0 for count in counts), sum(counts))
 
 
@@ -79,10 +80,9 @@ def superseded_parts(folder: Place) -> set[str]:
 
 def _runs(folder: Place, superseded: set[str]) -> list[list[Place]]:
     """Parts that may become one, in the order in which of equal rows the last wins."""
-    ordered = sorted(
-        ((generation(path), first_ns, path) for path, first_ns, _ in parts_of_date(folder)), key=lambda each: each[:2]
-    )
-    kept = [path for _, _, path in ordered if path.name not in superseded]
+    parts = [path for path, _, _ in parts_of_date(folder)]
+    ordered = sorted(parts, key=lambda part: written_order(str(part), generation(part)))
+    kept = [path for path in ordered if path.name not in superseded]
     keys = [(path.name.startswith(f"{PART}-"), _columns(path)) for path in kept]
     runs = itertools.groupby(zip(keys, kept, strict=True), key=lambda each: each[0])
     return [[path for _, path in run] for (is_served, _), run in runs if is_served]
@@ -107,10 +107,10 @@ def _merge(folder: Place, run: Sequence[Place], now_ns: int) -> None:
     path = part_path(folder, int(event_ns.min()), int(event_ns.max()), over=run)
     staged = StagedParquet(path)
     try:
-        metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"generation"}
+        metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != GENERATION.encode()}
         staged.open(table.schema.with_metadata(metadata), **PART_FORMAT)
         staged.write(table, row_group_rows=ROW_GROUP_ROWS)
-        written = staged.finish({"generation": str(max(map(generation, run)))})
+        written = staged.finish({GENERATION: str(max(map(generation, run)))})
         note = {
             "merged": path.name,
             "sha256": file_sha256(written),

@@ -7,7 +7,7 @@ revised since, ``revised``. Columns: event_timestamp (the row time), created_tim
 in the file's metadata: a column of it next to the folders would keep pandas and pyarrow from reading them.
 
 A part states a generation one above that of the parts whose period it overlaps: of rows of one time and one created
-time the last written wins.
+time the last written wins (``market.written_order``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from market.clock import utc_date
 from market.errors import CorruptStore
+from market.written_order import GENERATION, stated_generation, written_order
 from storage.durable_files import FileVersion, file_version
 from storage.features.part_times import (
     AVAILABLE,
@@ -102,7 +103,7 @@ class PartFile:
             return [path for path, start, end in known if start <= self.last_ns and end >= self.first_ns]
 
         known = read_listed(overlapping, generation)
-        return self._parquet.finish({"generation": str(max(known, default=-1) + 1)})
+        return self._parquet.finish({GENERATION: str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
         """Remove what was not published."""
@@ -210,9 +211,7 @@ def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> lis
     """
     first = "" if from_ns is None else f"date={utc_date(from_ns)}"
     last = "date=~" if to_ns is None else f"date={utc_date(to_ns - 1)}"
-    if not folder.is_dir():
-        return []
-    dates = sorted(date for date in folder.iterdir() if date.name.startswith("date=") and first <= date.name <= last)
+    dates = [date for date in matching(folder, "date=*") if first <= date.name <= last]
     parts = [
         (part, start, end)
         for date in dates
@@ -220,7 +219,8 @@ def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> lis
         if (from_ns is None or end >= from_ns) and (to_ns is None or start < to_ns)
     ]
     in_time = all(end < start for (_, _, end), (_, start, _) in itertools.pairwise(parts))
-    return [part for part, _, _ in parts] if in_time else sorted((part for part, _, _ in parts), key=generation)
+    found = [part for part, _, _ in parts]
+    return found if in_time else sorted(found, key=lambda part: written_order(str(part), generation(part)))
 
 
 def parts_of_date(folder: Place) -> list[tuple[Place, int, int]]:
@@ -275,10 +275,10 @@ def read_listed(list_parts: Callable[[], Sequence[Place]], read: Callable[[Place
 def generation(path: Place) -> int:
     """How many layers of parts this one was written over. Raises CorruptStore."""
     with opened_parquet(path, is_checked=False) as file:
-        stated = (file.metadata.metadata or {}).get(b"generation", b"").decode()
-    if not stated.isdecimal():
-        raise CorruptStore(f"{path}: metadata must state its generation, was {stated!r}")
-    return int(stated)
+        stated = stated_generation(file.metadata.metadata)
+    if stated is None:
+        raise CorruptStore(f"{path}: metadata must state its generation, was without")
+    return stated
 
 
 def _schema(group: FeatureGroup, symbol: str, *, is_before: bool = False) -> pa.Schema:

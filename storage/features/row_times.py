@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,38 +17,51 @@ from transforms.rows import FeatureGroup, FeatureSet
 _NONE: Final = np.empty(0, np.int64)
 
 
-def read_row_times(
-    log: FeatureLog, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int, is_first: bool = False
-) -> tuple[Int64s, Int64s]:
-    """Times of the rows in [from_ns, to_ns] that every group with rows there has, and when each could be read.
+@dataclass(frozen=True, slots=True)
+class RowTimes:
+    """Times of rows, ascending, and when each could be read as it is now, and as it was known first: int64 (n,) ns.
 
-    Both int64 (n,), ascending by row time. A row that is in the log twice counts as available with its later created
-    time, as the log's reader takes that one; is_first: with its earlier one, when it was as it was known first. A row
-    is readable when the last of its groups is.
+    The last two differ where a row is in the log more than once: the log's reader takes the one that was created last.
+    """
+
+    row_ns: Int64s
+    available_ns: Int64s
+    first_ns: Int64s
+
+    def __len__(self) -> int:
+        return len(self.row_ns)
+
+    def only(self, chosen: Int64s | slice) -> RowTimes:
+        return RowTimes(self.row_ns[chosen], self.available_ns[chosen], self.first_ns[chosen])
+
+
+def read_row_times(log: FeatureLog, symbol: str, feature_set: FeatureSet, *, from_ns: int, to_ns: int) -> RowTimes:
+    """The rows in [from_ns, to_ns] that every group with rows there has.
+
+    A row is readable when the last of its groups is.
 
     Raises CorruptStore, InvalidRequest when the symbol cannot name a folder.
     """
-    row_ns, available_ns = _NONE, _NONE
-    is_begun = False
+    found: RowTimes | None = None
     for group in feature_set.groups:
-        of_group = _group_times(log, symbol, group, (from_ns, to_ns), is_first=is_first)
-        if len(of_group[0]) == 0:
-            continue
-        if not is_begun:
-            row_ns, available_ns = of_group
-            is_begun = True
-            continue
-        if np.array_equal(row_ns, of_group[0]):
-            available_ns = np.maximum(available_ns, of_group[1])
-            continue
-        row_ns, at, of = np.intersect1d(row_ns, of_group[0], assume_unique=True, return_indices=True)
-        available_ns = np.maximum(available_ns[at], of_group[1][of])
-    return row_ns, available_ns
+        of_group = _group_times(log, symbol, group, (from_ns, to_ns))
+        if len(of_group):
+            found = of_group if found is None else _of_both(found, of_group)
+    return RowTimes(_NONE, _NONE, _NONE) if found is None else found
 
 
-def _group_times(
-    log: FeatureLog, symbol: str, group: FeatureGroup, period: tuple[int, int], *, is_first: bool
-) -> tuple[Int64s, Int64s]:
+def _of_both(one: RowTimes, other: RowTimes) -> RowTimes:
+    if not np.array_equal(one.row_ns, other.row_ns):
+        _, at, of = np.intersect1d(one.row_ns, other.row_ns, assume_unique=True, return_indices=True)
+        one, other = one.only(at), other.only(of)
+    return RowTimes(
+        one.row_ns,
+        np.maximum(one.available_ns, other.available_ns),
+        np.maximum(one.first_ns, other.first_ns),
+    )
+
+
+def _group_times(log: FeatureLog, symbol: str, group: FeatureGroup, period: tuple[int, int]) -> RowTimes:
     from_ns, to_ns = period
     folder = log.of_symbol(group, symbol)
 
@@ -66,10 +80,11 @@ def _group_times(
         created_ns = log.history_lags.readable_ns(event_ns, created_ns)
     # Rows that are there once and in order, as those of rebuilt days are, need no sorting, which costs the most.
     if (np.diff(event_ns) > 0).all():
-        row_ns, available_ns = event_ns, created_ns
+        row_ns, available_ns, first_ns = event_ns, created_ns, created_ns
     else:
         row_ns, at = np.unique(event_ns, return_inverse=True)
-        available_ns = np.full(len(row_ns), np.iinfo(np.int64).max if is_first else 0, np.int64)
-        (np.minimum if is_first else np.maximum).at(available_ns, at, created_ns)
+        available_ns, first_ns = np.zeros(len(row_ns), np.int64), np.full(len(row_ns), np.iinfo(np.int64).max)
+        np.maximum.at(available_ns, at, created_ns)
+        np.minimum.at(first_ns, at, created_ns)
     wanted = slice(*np.searchsorted(row_ns, (from_ns, to_ns + 1)).tolist())
-    return row_ns[wanted], available_ns[wanted]
+    return RowTimes(row_ns, available_ns, first_ns).only(wanted)

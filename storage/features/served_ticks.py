@@ -188,13 +188,12 @@ def _folder(features_folder: Place, symbol: str) -> Place:
 def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int) -> list[Place]:
     """The symbol's files whose period touches ``[from_ns, to_ns)``. Raises CorruptStore for a file of another name."""
     folder = _folder(log.folder, symbol)
-    if not folder.is_dir() or from_ns >= to_ns:
+    if from_ns >= to_ns:
         return []
-    dates = sorted(date for date in folder.iterdir() if date.name.startswith("date="))
     first, last = f"date={utc_date(from_ns)}", f"date={utc_date(to_ns - 1)}"
     return [
         path
-        for date in dates
+        for date in matching(folder, "date=*")
         if first <= date.name <= last
         for path, start, end in _of_date(date)
         if end >= from_ns and start < to_ns

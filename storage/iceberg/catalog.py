@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from market.clock import MILLISECOND_NS
 from market.errors import InvalidRequest, StoreUnavailable
-from storage.database.schema import answering
+from storage.database.connections import answering
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog

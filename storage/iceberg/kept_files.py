@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from market.errors import CorruptStore, StoreUnavailable
+from market.written_order import GENERATION
 from storage.durable_files import changing_files, known_sha256, make_folder, publish_files, remove_files, sync_folder
 from storage.features.merging import ROW_GROUP_ROWS
 from storage.features.part_times import AVAILABLE, EVENT, times_in_microseconds
@@ -201,4 +202,4 @@ def _write_again(part: Place, copy: Place) -> None:
 
 
 def _texts(stated: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {"generation": stated[b"generation"].decode()}
+    return {GENERATION: stated[GENERATION.encode()].decode()}

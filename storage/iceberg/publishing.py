@@ -29,6 +29,7 @@ from pyiceberg.types import IcebergType
 
 from market.clock import DAY_NS, MILLISECOND_NS
 from market.errors import Conflict
+from market.written_order import GENERATION
 from storage.iceberg.catalog import reaching
 from storage.iceberg.columns import NAME_MAPPING, column_types, data_file, new_schema, partition_spec
 from storage.iceberg.kept_files import (
@@ -40,7 +41,7 @@ from storage.iceberg.kept_files import (
     table_folder,
     was_cut_off,
 )
-from storage.iceberg.stored_tables import GENERATION, StoredTable
+from storage.iceberg.stored_tables import StoredTable
 from storage.parquet_files import opened_parquet
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _add_columns(transaction: Transaction, added: Iterable[_Footer]) -> None:
 def _data_file(transaction: Transaction, stored: StoredTable, footer: _Footer) -> DataFile:
     partition: tuple[Any, ...] = footer.file.stored.partition
     if GENERATION in stored.partitioned_by:
-        partition = (*partition, int((footer.metadata.metadata or {})[b"generation"]))
+        partition = (*partition, int((footer.metadata.metadata or {})[GENERATION.encode()]))
     return data_file(transaction.table_metadata, footer.file.address, footer.size, footer.metadata, partition)
 
 

@@ -14,6 +14,7 @@ from datetime import date
 from functools import partial
 from typing import Final
 
+from market.written_order import GENERATION
 from storage.features.log import FeatureLog
 from storage.features.merging import superseded_parts
 from storage.features.parts import parts_of_date
@@ -26,7 +27,6 @@ FEATURES: Final = "features"
 PUBLISHED: Final = "iceberg"
 """The folder of published tables at the top of a store."""
 SCALE: Final = ("price_exponent", "quantity_exponent")
-GENERATION: Final = "generation"
 _FINGERPRINT_LETTERS: Final = 16
 
 Partition = tuple[str, date, *tuple[int, ...]]
@@ -70,7 +70,7 @@ def stored_tables(raw: RawData, log: FeatureLog) -> Iterator[StoredTable]:
             partial(_raw_files, raw, name),
         )
     for folder in matching(log.folder, "*/*"):
-        if folder.parent.name != PUBLISHED and next(folder.glob("symbol=*"), None) is not None:
+        if folder.parent.name != PUBLISHED and matching(folder, "symbol=*"):
             yield StoredTable(
                 FEATURES,
                 f"{folder.parent.name}_{folder.name[:_FINGERPRINT_LETTERS]}",

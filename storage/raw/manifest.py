@@ -18,7 +18,7 @@ from market.instruments import Instrument
 from market.markets import DEFAULT_MARKET, Market
 from storage.durable_files import replace_file
 from storage.instruments import checked_symbol
-from storage.places import Place, SamePlace
+from storage.places import Place, SamePlace, matching
 
 _SUFFIX: Final = ".json"
 
@@ -164,7 +164,7 @@ def entry_path(root: SamePlace, symbol: str, name: str) -> SamePlace:
 def entry_paths(root: Place, symbol: str | None) -> list[Place]:
     """The entries of a symbol, or of all of them; InvalidRequest when the symbol cannot name a folder."""
     named = "*" if symbol is None else f"symbol={checked_symbol(symbol)}"
-    return list((root / "manifest").glob(f"{named}/*{_SUFFIX}"))
+    return matching(root / "manifest", f"{named}/*{_SUFFIX}")
 
 
 def _readable(root: Place, symbol: str) -> Iterator[RawPart]:

@@ -50,9 +50,9 @@ class FeatureDay:
 def logged_symbols(log: FeatureLog) -> list[str]:
     """The symbols that have rows, sorted."""
     folders = (
-        *log.folder.glob("*/*/symbol=*"),
-        *log.folder.glob(f"{SERVED_TICKS}/symbol=*"),
-        *log.folder.glob(f"{SHADOWS}/*/*/*/symbol=*"),
+        *matching(log.folder, "*/*/symbol=*"),
+        *matching(log.folder, f"{SERVED_TICKS}/symbol=*"),
+        *matching(log.folder, f"{SHADOWS}/*/*/*/symbol=*"),
     )
     return sorted({path.name.removeprefix("symbol=") for path in folders})
 

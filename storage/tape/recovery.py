@@ -27,6 +27,7 @@ from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import KnownFrame, checkpoint_frame
 from storage.durable_files import replace_file, sync_file, sync_folder
 from storage.group_sync import GroupSync
+from storage.places import matching
 from storage.tape.frames import FIRST_SEQ, Damage, has_frames, read_frames
 from storage.tape.lock import release, take_lock
 from storage.tape.segment_log import SegmentLine, SegmentLog, log_segments, read_segment_log
@@ -60,7 +61,7 @@ def recover_tape(folder: Path, *, sync: GroupSync | None = None) -> Recovery:
     Raises CorruptStore for a file that is no segment, OSError when the disk refuses.
     """
     log_segments(folder, _unlogged(folder, segments(folder)), sync=sync)
-    torn_bytes = sum(_finish_abandoned(folder, path, sync) for path in sorted(folder.glob(f"*/*{OPEN}")))
+    torn_bytes = sum(_finish_abandoned(folder, path, sync) for path in matching(folder, f"*/*{OPEN}"))
     known = segments(folder)
     log = read_segment_log(folder)
     if not known:
@@ -111,8 +112,8 @@ def finish_segment(path: Path, *, sync: Callable[[Path], object] = sync_folder) 
 def _is_settled(folder: Path) -> bool:
     """Whether no segment is open and the log knows the end of each."""
     lines = read_segment_log(folder).lines
-    finished = [segment_name(path) for path in folder.glob(f"*/*{FINISHED}")]
-    return next(folder.glob(f"*/*{OPEN}"), None) is None and all(
+    finished = [segment_name(path) for path in matching(folder, f"*/*{FINISHED}")]
+    return not matching(folder, f"*/*{OPEN}") and all(
         name in lines and lines[name].event == "finished" for name in finished
     )
 

@@ -11,6 +11,7 @@ from market.errors import Conflict, CorruptStore, InvalidRequest
 from market.markets import DEFAULT_MARKET, Market
 from storage.checkpoints import KnownFrame
 from storage.instruments import checked_symbol
+from storage.places import matching
 from storage.tape.frames import FIRST_SEQ, Damage, Frame, has_frames, read_frames, read_head
 from storage.tape.segment_log import read_segment_log
 
@@ -134,7 +135,7 @@ def known_offset(path: Path, known: KnownFrame | None) -> int:
 
 def segment_paths(folder: Path) -> list[Path]:
     """Every segment's file, finished or open."""
-    return [*folder.glob(f"*/*{FINISHED}"), *folder.glob(f"*/*{OPEN}")]
+    return [*matching(folder, f"*/*{FINISHED}"), *matching(folder, f"*/*{OPEN}")]
 
 
 def _first_seqs(path: Path) -> tuple[int | None, int | None]:

@@ -103,7 +103,9 @@ class TapeWriter:
             recovered = recover_tape(self._folder, sync=self._disk.sync)
             check_market(root, symbol, market)
             # A last segment that is gone was compacted: its seqs are not given again.
-            known_seq = (published or Published(root)).next_seq(symbol, market, has_tape=has_tape)
+            known_seq = (published or Published(root)).next_seq(
+                symbol, market, has_tape=has_tape, tape_ends_ns=recovered.last_recv_ns
+            )
             self._disk.join(self, self._folder)
         except OSError as error:
             release(lock)

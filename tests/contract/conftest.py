@@ -9,31 +9,10 @@ from pathlib import Path
 import pytest
 
 from storage.database.metadata import Metadata
-from storage.objects.bucket import Patience, bucket
 from storage.objects.path import ObjectPath
 from storage.places import Place
 from tests.postgres_servers import MigratedPostgres, empty_tables, migrated_postgres, new_database
-from tests.s3_server import BUCKET, FaultProxy, endpoint_variables, make_bucket, new_object_place, running_s3
-
-
-@pytest.fixture
-def s3(s3_server: FaultProxy) -> Iterator[FaultProxy]:
-    """The server and its proxy, which fails by what a test asks, until the test ends."""
-    yield s3_server
-    s3_server.heal()
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[FaultProxy]:
-    """A real S3 server behind a proxy that fails when asked, with a bucket; processes here are let in."""
-    with running_s3() as port, pytest.MonkeyPatch.context() as patch:
-        make_bucket(port, BUCKET)
-        proxy = FaultProxy(port)
-        for name, value in endpoint_variables(proxy.endpoint).items():
-            patch.setenv(name, value)
-        bucket(BUCKET).patience = Patience(sleep=lambda _seconds: None)
-        yield proxy
-        proxy.close()
+from tests.s3_server import FaultProxy, new_object_place
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ from market.errors import DeclarationError
 from runtime.feature_repository import apply_feature_store
 from runtime.servers import Servers
 from runtime.settings import load_settings
-from storage.database.schema import feast_schema_locked, upgrade
+from storage.database.feast_schema import feast_schema_locked
+from storage.database.migration import upgrade
 from storage.objects.path import object_path
 from storage.online.address import redis_settings
 from storage.online.store import OnlineStore

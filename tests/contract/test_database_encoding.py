@@ -10,7 +10,7 @@ from feature_repo.store import closing_registry, open_store, sql_registry
 from runtime.servers import running_servers
 from runtime.settings import Settings
 from storage.database.job_queue import JobQueue
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from tests.postgres_servers import new_database, running_postgres
 
 

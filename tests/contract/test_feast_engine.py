@@ -22,7 +22,7 @@ from feature_repo.engine import AskedMaterialization, Materialized, MaterializeV
 from feature_repo.key_parts import KeyPart
 from market.errors import CorruptStore, InvalidRequest
 from runtime.queued_views import views_kind
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from tests.postgres_servers import new_database, running_postgres
 from tests.ray_cluster import Cluster
 from tests.redis_servers import HOST, PORT

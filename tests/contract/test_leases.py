@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from market.errors import StoreUnavailable
+from runtime.ingest_start import compile_and_tell
+from runtime.servers import Servers
+from storage.database.ingest_workers import IngestWorker, read_ingest_workers
 from storage.database.leases import Leases
+from storage.database.metadata import Metadata
+from tests.ports import free_port
 from tests.postgres_servers import MigratedPostgres, empty_tables
+from transforms.catalogue import feature_set
+from transforms.kernel import Kernel
 
 LONG = timedelta(minutes=5)
 NONE = timedelta(0)
@@ -107,3 +116,44 @@ def test_a_database_that_is_away_is_store_unavailable(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         away.acquire("a", SYMBOLS, ttl=LONG)
     away.close()
+
+
+class Compiling:
+    """A kernel that looks at what the worker says while it is compiled."""
+
+    def __init__(self, folder: Path, look: Callable[[], IngestWorker]) -> None:
+        self.folder = folder
+        self.feature_set = feature_set("1.0.0", ["mid_price"])
+        self.look = look
+        self.seen: IngestWorker | None = None
+
+    def compiled_by(self) -> str | None:
+        return None
+
+    def warm_up(self) -> None:
+        self.seen = self.look()
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_worker_says_while_it_compiles_or_loads_which_symbols_it_will_follow(
+    leases: Leases, url: str, tmp_path: Path, *, is_compiled: bool
+) -> None:
+    if is_compiled:
+        (tmp_path / "compiled").touch()
+    now = datetime.now(UTC)
+    with closing(Metadata(url)) as metadata:
+        kernel = Compiling(tmp_path, lambda: read_ingest_workers(metadata)[0])
+        compile_and_tell(cast("Kernel", kernel), Servers({}, url), "w1", SYMBOLS, started_at=now)
+        assert kernel.seen is not None
+        assert (kernel.seen.worker_id, kernel.seen.status) == ("w1", {"starts": SYMBOLS})
+        assert kernel.seen.is_starting(now)
+        leases.write_status("w1", started_at=now, status={"symbols": {}})
+        [runs] = read_ingest_workers(metadata)
+        assert not runs.is_starting(now)
+
+
+def test_a_database_that_is_away_does_not_keep_a_kernel_from_being_compiled(tmp_path: Path) -> None:
+    away = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
+    kernel = Compiling(tmp_path, lambda: IngestWorker("w1", datetime.now(UTC), datetime.now(UTC), {}))
+    compile_and_tell(cast("Kernel", kernel), Servers({}, away), "w1", SYMBOLS, started_at=datetime.now(UTC))
+    assert kernel.seen is not None

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import make_url
 
 from market.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from storage.database.connections import POOL_SIZE, open_engine, transaction
 from storage.database.dataset_records import BuildMeasured, DatasetRecord, DatasetStatus
 from storage.database.metadata import Metadata
-from storage.database.schema import POOL_SIZE, open_engine, transaction, upgrade
+from storage.database.migration import upgrade
 from tests.dataset_record import NOON, RECORD, building_metrics
 from tests.postgres_servers import MigratedPostgres, run
 

@@ -19,7 +19,8 @@ from sqlalchemy.exc import IntegrityError
 import storage.database.metadata
 from market.errors import InvalidRequest, StoreUnavailable
 from storage.database.metadata import Metadata
-from storage.database.schema import TABLES, downgrade, upgrade
+from storage.database.migration import downgrade, upgrade
+from storage.database.schema import TABLES
 from tests.dataset_record import RECORD, building_metrics
 from tests.postgres_servers import MigratedPostgres, run
 

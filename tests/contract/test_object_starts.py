@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from ingestion.sinks import row_log
 from ingestion.sinks.row_record import RowRecord
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
-from market.clock import SECOND_NS
+from market.clock import MINUTE_NS, SECOND_NS
 from market.errors import StoreUnavailable
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.part_times import Int64s
@@ -28,7 +29,7 @@ from storage.objects import reach
 from storage.objects.path import ObjectPath
 from storage.raw.published import Published
 from storage.raw.raw_data import RawData
-from storage.tape import FIRST_SEQ, TapeWriter, read_tape
+from storage.tape import FIRST_SEQ, Hole, TapeWriter, read_tape, read_tape_and_holes
 from tests.pipelines import pipeline_in
 from tests.restarted import BEGIN_NS, SHORT, SYMBOL, Kept
 from tests.s3_server import FaultProxy
@@ -69,7 +70,7 @@ class Process:
             is_whole=lambda _symbol: True,
             stored_ns=lambda _symbol: stored_ns,
         )
-        self.published = Published(place / "raw")
+        self.published = Published(place / "raw", newest_row_ns=lambda _symbol: stored_ns)
         self.published.look()
         self.pipeline = pipeline_in(
             folder,
@@ -213,6 +214,41 @@ def test_a_symbol_of_which_nobody_knows_what_was_published_waits_for_the_store_a
         assert second.published.waits_for is None
     assert next(iter(read_tape(here, SYMBOL))).seq == last_seq + 1
     assert sum("ingest waits for the object store of raw Parquet" in each for each in caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_tape_that_is_older_than_what_was_served_waits_for_the_store_and_goes_on_after_the_other_machines_parts(
+    object_place: ObjectPath,
+    s3: FaultProxy,
+    tmp_path: Path,
+    kernel: Kernel,
+    messages: list[TimedMessage],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, meanwhile, after = parted(messages, 5, 10)
+    there, here = tmp_path / "there", tmp_path / "here"
+    with closing(Process(here, object_place, kernel)) as first:
+        first.take(before)
+    shutil.copytree(here, there)
+    seqs_before = [frame.seq for frame in read_tape(here, SYMBOL)]
+    with closing(Process(there, object_place, kernel)) as other:
+        other.take(meanwhile)
+    compact_tape(there, SYMBOL, InstrumentPins(there), place=object_place / "raw")
+    last_seq = RawData(there, object_place / "raw").parts(SYMBOL)[-1].last_seq
+    s3.go_away_after(0, "GET")
+    # The last row that the other machine served came minutes after the end of the tape here.
+    with closing(Process(here, object_place, kernel, stored_ns=BEGIN_NS + 2 * MINUTE_NS)) as second:
+        taking = threading.Thread(target=second.take, args=(after[:1],), daemon=True)
+        taking.start()
+        eventually(lambda: second.published.waits_for == SYMBOL, deadline_s=DEADLINE_S)
+        s3.come_back()
+        taking.join(DEADLINE_S)
+    # What the other machine taped is missing here; it is in raw Parquet.
+    seqs = [frame.seq for frame in read_tape_and_holes(here, SYMBOL) if not isinstance(frame, Hole)]
+    assert seqs[: len(seqs_before)] == seqs_before
+    assert seqs[len(seqs_before)] == last_seq + 1 > seqs_before[-1] + 1
+    [told] = [each for each in caplog.messages if "ingest waits for" in each]
+    assert "another machine has gone on with it" in told
 
 
 def test_a_stop_ends_the_waiting_for_what_was_published(

@@ -13,7 +13,7 @@ import yaml
 from feature_repo.registry_versions import DEFAULT_VERSION, SHIPPED_FOLDER, SHIPPED_VERSIONS
 from market.errors import Conflict, FeatureServiceError, InvalidRequest, NotFound
 from registry.states import change
-from storage.database.schema import downgrade, upgrade
+from storage.database.migration import downgrade, upgrade
 from tests.living_registry import BY_ANNA, MID, MID_AND_SPREAD, NOON, Living, entry, living
 from tests.postgres_servers import run
 

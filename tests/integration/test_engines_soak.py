@@ -15,7 +15,7 @@ import pytest
 
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from storage.features.log import FeatureLog
 from storage.raw.raw_data import RawData
 from tests.many_days import digests, ranges, rebuilt_here, write_days

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from market.clock import DAY_NS, MILLISECOND_NS, parse_iso_ns
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from tests.archived_files import write_book
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, History
 from tests.killed_backfills import SYMBOL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,17 @@ from runtime.wiring import compiled_kernel
 from storage.features.log import FeatureLog
 from storage.objects import reach
 from tests.broker import Broker
-from tests.contract.conftest import s3, s3_server
 from tests.live import SYMBOLS, VERSION, LiveIngest, eventually, online_store_of, running
 from tests.live_market import all_taped, check_all, fed, market, row_times, rows_pass
 from tests.s3_server import FaultProxy, new_object_place
 from training_sets.builds.verification import verify_parity
 from transforms.kernel import Kernel
 
-__all__ = ["s3", "s3_server"]  # fixtures
 pytestmark = pytest.mark.soak
 
 
 @pytest.fixture
-def settings(ingest_settings: Settings, s3: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def settings(ingest_settings: Settings, s3: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a worker that asks an absent store again soon."""
     monkeypatch.setattr(row_log, "RETRY_S", 0.1)
     monkeypatch.setattr(reach, "RETRY_S", 0.1)
@@ -38,8 +35,7 @@ def settings(ingest_settings: Settings, s3: FaultProxy, monkeypatch: pytest.Monk
         "feature_log_storage_path": new_object_place(),
         "raw_data_storage_path": new_object_place(),
     }
-    yield ingest_settings.model_copy(update=stores)
-    s3.heal()
+    return ingest_settings.model_copy(update=stores)
 
 
 def keep_checkpoints(ingest: LiveIngest) -> None:

@@ -56,17 +56,20 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
         "start": format_iso(running.start_ns + 10 * SECOND_NS),
         "end": format_iso(running.start_ns + 70 * SECOND_NS),
     }
-    names, [found, vector, history, datasets, lineage, quality, refused, unknown, misspelled] = told(
+    names, [found, vector, history, datasets, lineage, quality, refused, unknown, misspelled, *none_named] = told(
         running,
         ("search_features", {"words": "vwap 15s"}),
         ("latest_vector", {"symbol": "BTCUSDT", "features": ["mid_price"]}),
-        ("history_summary", {"symbol": "BTCUSDT", "features": ["mid_price"], **period}),
+        ("history_summary", {"symbol": "BTCUSDT", "features": ["price:mid_price"], **period}),
         ("list_datasets", {}),
         ("dataset_lineage", {"dataset_id": dataset_id}),
         ("quality_report", {"symbol": "BTCUSDT", **period}),
         ("latest_vector", {"symbol": "NOSUCH"}),
         ("build_dataset", {"symbol": "BTCUSDT", "periods": {}, "horizon": "5s"}),
         ("search_features", {"query": "vwap"}),
+        ("latest_vector", {"symbol": "BTCUSDT", "features": []}),
+        ("latest_vector", {"symbol": "BTCUSDT", "features": [""]}),
+        ("history_summary", {"symbol": "BTCUSDT", "features": [], **period}),
     )
     assert names == [
         "search_features",
@@ -89,6 +92,7 @@ def test_an_agent_reads_what_the_api_answers_and_changes_nothing(running: Runnin
     assert "NOSUCH" in refused
     assert "Unknown tool" in unknown
     assert misspelled == "search_features: arguments must be among words, group, was query"
+    assert all("features: must be names separated by commas, none of them empty, was ''" in each for each in none_named)
 
 
 def test_an_agent_that_may_builds_a_dataset(running: Running) -> None:

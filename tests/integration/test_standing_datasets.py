@@ -18,7 +18,7 @@ from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, SystemClock
 from quality.continuity import ContinuityRules
 from storage.database.job_queue import JobQueue
 from storage.database.metadata import Metadata
-from storage.database.schema import upgrade
+from storage.database.migration import upgrade
 from storage.features.log import FeatureLogWriter
 from storage.raw import raw_data
 from storage.raw.manifest import RawPart, read_entry

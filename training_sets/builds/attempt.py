@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from market.clock import MILLISECOND_NS, SECOND_NS
 from market.errors import Conflict, FeatureServiceError, NotFound, StoreUnavailable
+from storage.database.connections import answering
 from storage.database.dataset_records import BuildMeasured, DatasetRecord
 from storage.database.job_worker import Interrupted
-from storage.database.schema import answering
 from training_sets.builds.bookkeeping import Bookkeeping
 from training_sets.builds.builder import Dataset, build_dataset
 from training_sets.builds.performance import BuildPerformance

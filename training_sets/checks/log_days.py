@@ -151,10 +151,10 @@ def _comparable(stretch: Stretch, origin: Origin) -> tuple[int, int] | None:
     symbol, chosen = stretch.symbol, origin.chosen
     try:
         first_ns, last_ns = origin.raw[symbol].period(symbol)
-        earlier_ns, _ = read_row_times(origin.log, symbol, chosen, from_ns=first_ns - DAY_NS, to_ns=first_ns - 1)
+        earlier = read_row_times(origin.log, symbol, chosen, from_ns=first_ns - DAY_NS, to_ns=first_ns - 1)
     except NotFound:
         return None
     from_ns, to_ns = max(stretch.from_ns, first_ns + 1), min(stretch.to_ns, floor_to(last_ns, SECOND_NS))
-    if len(earlier_ns) > 0:
+    if len(earlier) > 0:
         from_ns = max(from_ns, first_ns + set_horizon_ns(chosen))
     return (from_ns, to_ns) if from_ns <= to_ns else None

@@ -165,7 +165,7 @@ class ProvenRows:
         for old in before:
             if old != path:
                 old.unlink(missing_ok=True)
-        proofs = sorted(folder.glob(f"{PROVEN}-*"), key=lambda each: each.stat().st_mtime_ns)
+        proofs = sorted(matching(folder, f"{PROVEN}-*"), key=lambda each: each.stat().st_mtime_ns)
         for old in proofs[:-MOST_PROOFS]:
             old.unlink(missing_ok=True)
 

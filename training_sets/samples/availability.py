@@ -10,6 +10,7 @@ from market.errors import NotFound
 from storage.features.log import FeatureLog
 from storage.features.parts import REBUILT
 from storage.features.row_times import read_row_times
+from storage.places import matching
 from storage.raw.raw_data import RawData
 from training_sets.samples.prices import MID
 from transforms.rows import FeatureSet
@@ -22,11 +23,11 @@ def available_period(log: FeatureLog, symbol: str, rows_of: FeatureSet = MID) ->
     Raises InvalidRequest when the symbol cannot name a folder.
     """
     folder = log.of_symbol(rows_of.groups[0], symbol)
-    days = sorted(path.name.removeprefix("date=") for path in folder.glob("date=*"))
+    days = sorted(path.name.removeprefix("date=") for path in matching(folder, "date=*"))
     ends = []
     for day, row in ((days[0], 0), (days[-1], -1)) if days else ():
         day_ns = parse_iso_ns(day)
-        row_ns, _ = read_row_times(log, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS - 1)
+        row_ns = read_row_times(log, symbol, rows_of, from_ns=day_ns, to_ns=day_ns + DAY_NS - 1).row_ns
         if len(row_ns) == 0:
             return None
         ends.append(int(row_ns[row]))
@@ -54,8 +55,8 @@ def stored_days(log: FeatureLog, raw: RawData, symbol: str, rows_of: FeatureSet 
     A rebuild fills the hole of a missing day with rows of silence: they are not counted as data.
     """
     folder = log.of_symbol(rows_of.groups[0], symbol)
-    served = {path.parent.name.removeprefix("date=") for path in folder.glob("date=*/part-*.parquet")}
-    rebuilt = {path.parent.name.removeprefix("date=") for path in folder.glob(f"date=*/{REBUILT}-*.parquet")}
+    served = {path.parent.name.removeprefix("date=") for path in matching(folder, "date=*/part-*.parquet")}
+    rebuilt = {path.parent.name.removeprefix("date=") for path in matching(folder, f"date=*/{REBUILT}-*.parquet")}
     held: Counter[str] = Counter()
     parts = raw.parts(symbol)
     for part in parts:

@@ -48,10 +48,10 @@ def measured_lags(
     lags: list[list[Int64s]] = [[] for _ in range(HOURS)]
     for day_ns in range(from_ns // DAY_NS * DAY_NS, to_ns, DAY_NS):
         begin_ns, end_ns = max(day_ns, from_ns), min(day_ns + DAY_NS, to_ns) - 1
-        row_ns, had_ns = read_row_times(log, symbol, chosen, from_ns=begin_ns, to_ns=end_ns, is_first=True)
-        lag_ns = had_ns - row_ns
+        times = read_row_times(log, symbol, chosen, from_ns=begin_ns, to_ns=end_ns)
+        lag_ns = times.first_ns - times.row_ns
         is_lived = (lag_ns != AVAILABILITY_DELAY_NS) & (lag_ns <= MOST_LAG_NS)
-        hours = row_ns[is_lived] // HOUR_NS % HOURS
+        hours = times.row_ns[is_lived] // HOUR_NS % HOURS
         for hour in np.unique(hours).tolist():
             lags[hour].append(lag_ns[is_lived][hours == hour])
     known = {hour: np.concatenate(each) for hour, each in enumerate(lags) if each}

@@ -106,16 +106,17 @@ class RowsOnArrival:
 
 def arrivals(log: FeatureLog, chosen: FeatureSet, symbol: str, times_ns: Int64s) -> tuple[Int64s, Int64s]:
     """``row_ns`` and ``had_ns`` of one symbol, on the rows of ascending times."""
+    # What makes a row late is within LONGEST_LAG_NS after it: how the times are cut into calls changes nothing.
     from_ns, to_ns = int(times_ns[0]), int(times_ns[-1]) + LONGEST_LAG_NS
-    row_ns, available_ns = read_row_times(log, symbol, chosen, from_ns=from_ns, to_ns=to_ns)
+    times = read_row_times(log, symbol, chosen, from_ns=from_ns, to_ns=to_ns)
+    row_ns, available_ns = times.row_ns, times.available_ns
     if len(row_ns) == 0:
         return np.full(len(times_ns), NO_ROW), times_ns.copy()
-    is_row_late = came_too_late(row_ns, available_ns)
+    is_row_late = came_too_late(row_ns, available_ns, times.first_ns)
     if is_row_late.any():
         # A row that was revised later is had as it was known first.
-        _, first_ns = read_row_times(log, symbol, chosen, from_ns=from_ns, to_ns=to_ns, is_first=True)
-        available_ns = np.where(is_row_late, first_ns, available_ns)
-        is_row_late = came_too_late(row_ns, available_ns)
+        available_ns = np.where(is_row_late, times.first_ns, available_ns)
+        is_row_late = came_too_late(row_ns, available_ns, times.first_ns)
     at = np.minimum(np.searchsorted(row_ns, times_ns), len(row_ns) - 1)
     is_late = is_row_late[at]
     found_ns = np.where(row_ns[at] != times_ns, NO_ROW, np.where(is_late, TOO_LATE, times_ns))
@@ -146,10 +147,11 @@ class Lags:
         return {name: each / MILLISECOND_NS for name, each in zip(("least", "mean", "most"), milliseconds, strict=True)}
 
 
-def came_too_late(row_ns: Int64s, available_ns: Int64s) -> npt.NDArray[np.bool_]:
+def came_too_late(row_ns: Int64s, available_ns: Int64s, first_ns: Int64s) -> npt.NDArray[np.bool_]:
     """Whether each row could be read only when a newer one could, or LONGEST_LAG_NS after its time.
 
-    row_ns: int64 (n,), ascending, each once. Returns bool (n,).
+    row_ns: int64 (n,), ascending, each once. available_ns: when each could be read. first_ns: when it first could, in
+    whatever version, from when on it is acted on in place of an older one. Returns bool (n,).
     """
     is_late: npt.NDArray[np.bool_] = available_ns > row_ns + LONGEST_LAG_NS
     suspects = np.flatnonzero(~is_late & (available_ns >= row_ns + SECOND_NS))
@@ -158,6 +160,6 @@ def came_too_late(row_ns: Int64s, available_ns: Int64s) -> npt.NDArray[np.bool_]
         if len(suspects) == 0:
             break
         newer = suspects + ahead
-        is_newer_known = (row_ns[newer] <= available_ns[suspects]) & (available_ns[newer] <= available_ns[suspects])
+        is_newer_known = (row_ns[newer] <= available_ns[suspects]) & (first_ns[newer] <= available_ns[suspects])
         is_late[suspects[is_newer_known]] = True
     return is_late

@@ -52,7 +52,7 @@ def _of_day(log: FeatureLog, chosen: FeatureSet, symbol: str, row_ns: Int64s, ha
         history_lags=log.history_lags,
     )
     for group in chosen.groups:
-        rows = read_versions(log.of_symbol(group, symbol), group, symbol, asked, by_path=True)
+        rows = read_versions(log.of_symbol(group, symbol), group, symbol, asked)
         position = as_of_positions(
             np.zeros(len(had_ns), np.int64),
             stated_ns(had_ns),

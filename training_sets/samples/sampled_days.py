@@ -115,7 +115,7 @@ class SampledDays:
             with opened as file:
                 file.write(content)
             staged.replace(folder / f"{name}-{_digest(content)}")
-            blocks = sorted(folder.glob(f"{SAMPLED}-*"), key=lambda path: path.stat().st_mtime_ns)
+            blocks = sorted(matching(folder, f"{SAMPLED}-*"), key=lambda path: path.stat().st_mtime_ns)
             for old in blocks[:-MOST_BLOCKS]:
                 old.unlink(missing_ok=True)
 

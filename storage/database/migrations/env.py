@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that storage.database.schema opened."""
+"""What Alembic runs: the migrations, on the connection and in the transaction of storage.database.migration."""
 
 from __future__ import annotations
 

@@ -30,6 +30,10 @@ def test_a_split_downloads_as_the_file_that_was_built(client: TestClient, ready:
         table = pq.read_table(io.BytesIO(answer.content))
         assert table.num_rows == ready[f"{split}_records"] > 0
         assert table.column_names == ready["manifest"]["columns"]
+        head = client.head(ready["download_urls"][split])
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["Content-Length"]) == len(answer.content)
+        assert head.headers["ETag"] == answer.headers["ETag"]
 
 
 def test_all_splits_download_as_one_zip_with_the_manifest(

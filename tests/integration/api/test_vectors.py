@@ -108,7 +108,11 @@ def test_several_symbols_and_a_choice_of_features_are_one_answer(
         ("symbol=BTCUSDT&features=mid_price,no_such", "was no_such"),
         ("symbol=BTCUSDT&symbols=ETHUSDT", "symbol, symbols: exactly one of the two must be given"),
         ("", "symbol, symbols: exactly one of the two must be given"),
-        ("symbols=,", "symbols: must be 1 to 1000 names, was 0"),
+        ("symbols=,", "symbols: must be names separated by commas, none of them empty, was ','"),
+        ("symbols=BTCUSDT,,ETHUSDT", "symbols: must be names separated by commas, none of them empty"),
+        ("symbol=BTCUSDT&features=,", "features: must be names separated by commas, none of them empty, was ','"),
+        ("symbol=BTCUSDT&features=", "features: must be names separated by commas, none of them empty, was ''"),
+        ("symbol=BTCUSDT&features=mid_price, ", "features: must be names separated by commas, none of them empty"),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(client: TestClient, query: str, said: str) -> None:
@@ -227,6 +231,7 @@ def test_a_history_has_the_status_of_each_group_in_each_row(client: TestClient, 
     [
         ({"symbol": "NOSUCH"}, 404),
         ({"features": "nothing"}, 400),
+        ({"features": ","}, 400),
         ({"to": format_iso(START_NS)}, 400),
         ({"to": format_iso(START_NS + 100 * 86_400 * SECOND_NS)}, 400),
         ({"registry_version": "0.0.9"}, 404),

@@ -96,7 +96,7 @@ def test_what_the_router_refuses_has_the_shape_too() -> None:
     refused = client.post("/closed")
     assert refused.status_code == 405
     assert refused.json()["error"] == "MethodNotAllowed"
-    assert refused.headers["Allow"] == "GET"
+    assert refused.headers["Allow"] == "GET, HEAD"
 
 
 def test_an_unexpected_error_tells_the_log_and_not_the_caller(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
 
+from backfill.bybit.client import MOST_ATTEMPTS as REQUESTS
 from backfill.bybit.rest import BybitHistory
 from backfill.warm_up import CANDLES_A_MESSAGE, LAST_MINUTES, MOST_ATTEMPTS, WarmedSource
 from ingestion.decoding.own import control_message
@@ -67,6 +69,7 @@ def played(
     *,
     symbols: tuple[str, ...] = (SYMBOL,),
     again_s: float = 3600.0,
+    told_each_s: float = 0.001,
     deliver: bytes | None = None,
 ) -> list[Delivery]:
     """What is delivered until it is enough. deliver: what the source itself brings, after the first mark."""
@@ -78,7 +81,15 @@ def played(
 
     async def run() -> None:
         silent = Silent()
-        source = WarmedSource(silent, symbols, candles=CANDLES, open_rest=open_rest, clock=clock, again_s=again_s)
+        source = WarmedSource(
+            silent,
+            symbols,
+            candles=CANDLES,
+            open_rest=open_rest,
+            clock=clock,
+            again_s=again_s,
+            told_each_s=told_each_s,
+        )
 
         async def take(delivery: Delivery) -> None:
             found.append(delivery)
@@ -147,7 +158,11 @@ def test_an_exchange_that_does_not_answer_is_asked_again_and_a_symbol_it_does_no
     found = played(server, lambda found: len(marks(found)) == 1, symbols=("NOSUCH", SYMBOL), again_s=0.01)
     assert [mark["topic"] for mark in marks(found)] == [f"feature-service.history.{SYMBOL}"]
     told = [record.getMessage() for record in caplog.records if "requested again" in record.getMessage()]
-    assert [line.split(":")[0] for line in told] == ["NOSUCH", SYMBOL, SYMBOL]
+    assert [line.split(":")[0] for line in told] == [
+        "NOSUCH",
+        f"candles of {SYMBOL} are requested again in 0.01 s",
+        f"candles of {SYMBOL} are requested again in 0.01 s",
+    ]
 
 
 def test_it_gives_up_after_so_many_questions_and_the_source_goes_on(
@@ -159,4 +174,25 @@ def test_it_gives_up_after_so_many_questions_and_the_source_goes_on(
         return any("not requested again" in record.getMessage() for record in caplog.records)
 
     assert played(server, has_given_up, again_s=0.0) == []
-    assert len([None for record in caplog.records if "requested again" in record.getMessage()]) == MOST_ATTEMPTS
+
+
+def test_symbols_without_an_answer_are_a_line_of_the_log_a_minute_and_all_are_counted(
+    server: BybitHistoryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.failures = [Failure(503)] * 1000
+    symbols = tuple(f"S{at}USDT" for at in range(5))
+    looks_after: list[bool] = []
+
+    def has_given_up(_found: list[Delivery]) -> bool:
+        is_asking = any(thread.name == "warm-up" for thread in threading.enumerate())
+        if len(server.asked) == REQUESTS * MOST_ATTEMPTS * len(symbols) and not is_asking:
+            looks_after.append(True)
+        return len(looks_after) == 2  # once more, for the loop to take the last answer
+
+    assert played(server, has_given_up, symbols=symbols, again_s=0.0, told_each_s=3600.0) == []
+    lines = [record.getMessage() for record in caplog.records if record.name == "backfill.warm_up"]
+    assert [line.partition(": bybit")[0] for line in lines] == [
+        "candles of S0USDT are requested again in 0 s",
+        "candles of S1USDT, S2USDT, S3USDT and 41 more are requested again in 0 s",
+        "candles of S0USDT, S1USDT, S2USDT and 2 more are not requested again",
+    ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 
-from runtime.commands.printing import print_document, print_table
+from runtime.commands.printing import PrintedWarnings, print_document, print_line, print_table
 
 
 def test_one_thing_is_names_beside_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +50,36 @@ def test_nothing_is_said_and_json_stays_a_list(capsys: pytest.CaptureFixture[str
 def test_a_value_is_shown_as_it_is_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     print_document({"path": "/data/[bold]x[/bold]/" + "y" * 200}, as_json=False)
     assert "/data/[bold]x[/bold]/" + "y" * 200 in capsys.readouterr().out
+
+
+def test_a_line_is_broken_between_words_on_a_terminal_and_whole_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/a/folder/" + "x" * 90
+    text = f"  next to it 2.1.0: {'word ' * 30}in {path}, with-a-hyphen\na second line"
+    print_line(text)
+    assert capsys.readouterr().out == f"{text}\n"
+    monkeypatch.setenv("COLUMNS", "80")
+    for stream, to_errors in (("stdout", False), ("stderr", True)):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+        print_line(text, to_errors=to_errors)
+        lines = getattr(capsys.readouterr(), stream.removeprefix("std")).splitlines()
+        assert {len(line) for line in lines if len(line) > 80} == {len(f"    {path},")}
+        assert [line.startswith("    ") for line in lines] == [False, *[True] * (len(lines) - 2), False]
+        assert " ".join(line.strip() for line in lines) == " ".join(text.split())
+
+
+def test_warnings_of_a_command_are_lines_like_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    record = logging.LogRecord("a", logging.WARNING, __file__, 1, "%s: %s", ("BTCUSDT", "word " * 30), None)
+    PrintedWarnings().handle(record)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("BTCUSDT: word")
+    assert rest
+    assert max(map(len, (first, *rest))) <= 80
 
 
 def test_a_column_to_copy_from_is_never_folded(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from market.clock import DAY_NS, SECOND_NS, format_iso, parse_iso_ns
 from market.errors import InvalidSettings
 from quality.limits import USUAL_LIMITS
 from runtime.settings import SUPERSEDED, Settings, load_settings, unknown_settings
@@ -97,6 +100,42 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("REDIS_HOST", "")
     settings = load_settings(env_file=env_file)
     assert (settings.postgres_host, settings.postgres_port, settings.redis_host) == (None, 5432, None)
+
+
+def numbers() -> list[tuple[str, int, int]]:
+    """Each setting of a whole number, with the least and the most."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        # An optional one has its bounds inside.
+        kinds = [field.annotation, *get_args(field.annotation)]
+        if int in kinds or any(get_args(kind)[:1] == (int,) for kind in kinds):
+            rules = [*field.metadata, *(rule for kind in kinds for rule in getattr(kind, "__metadata__", ()))]
+            rules += [inner for rule in rules for inner in getattr(rule, "metadata", ())]
+            [least] = [rule.ge for rule in rules if hasattr(rule, "ge")]
+            [most] = [rule.le for rule in rules if hasattr(rule, "le")]
+            found.append((name.upper(), least, most))
+    return found
+
+
+@pytest.mark.parametrize(("name", "least", "most"), numbers())
+def test_a_whole_number_has_a_least_and_a_most_of_which_the_service_is_safe(name: str, least: int, most: int) -> None:
+    for value in {least, most} if name != "FEATURE_SERVICE_TAPE_SEGMENT_SECONDS" else {most}:
+        load_settings({name: str(value)}, env_file=None)
+    for value, rule in ((least - 1, f"greater than or equal to {least}"), (most + 1, f"less than or equal to {most}")):
+        with pytest.raises(InvalidSettings, match=f"{name}: must be {rule}, was '{value}'"):
+            load_settings({name: str(value)}, env_file=None)
+    if name.endswith(("_DAYS", "_SECONDS")):
+        unit_ns = DAY_NS if name.endswith("_DAYS") else SECOND_NS
+        begin_ns = parse_iso_ns("2026-01-05") - most * unit_ns
+        assert parse_iso_ns(format_iso(begin_ns)) == begin_ns
+        assert np.int64(begin_ns) == begin_ns
+
+
+@pytest.mark.parametrize("text", [",", "a,,b", "a,"])
+@pytest.mark.parametrize("name", ["FEATURE_SERVICE_DRIFT_DATASETS", "FEATURE_SERVICE_FEATURE_MODULES"])
+def test_a_name_of_a_list_is_not_empty(name: str, text: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{name}: must be names separated by commas, none of them empty"):
+        load_settings({name: text}, env_file=None)
 
 
 def test_symbols_are_split_at_commas() -> None:

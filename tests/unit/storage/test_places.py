@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from market.errors import InvalidRequest
-from storage.places import local, place_of
+from market.errors import InvalidRequest, StoreUnavailable
+from storage.features.log import FeatureLog
+from storage.places import local, matching, place_of
+from transforms.rows import FeatureGroup, FeatureSet
 
 OF_NO_ADDRESS = "address: must be s3://bucket or s3://bucket/prefix, without a query, was"
 
@@ -46,6 +48,25 @@ def test_an_object_is_no_file_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="must be on this machine, was in an object store"):
         local(place)
     assert local(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("pattern", ["*.parquet", "date=*/*.parquet"])
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, pattern: str) -> None:
+    unreadable = tmp_path / ("date=1" if "/" in pattern else "folder")
+    unreadable.symlink_to(unreadable)  # to itself: whoever runs the tests cannot read it
+    with pytest.raises(StoreUnavailable, match=f"{unreadable}: cannot be read: .*symbolic links"):
+        matching(tmp_path if "/" in pattern else unreadable, pattern)
+    (tmp_path / "date=2").write_text("a file")
+    assert matching(tmp_path / "nowhere", pattern) == matching(tmp_path / "date=2", pattern) == []
+
+
+def test_the_feature_log_is_not_empty_where_it_cannot_be_read(tmp_path: Path) -> None:
+    group = FeatureGroup("price", "aaaa", ("mid",), (0,))
+    symbol = FeatureLog(tmp_path).of_symbol(group, "BTCUSDT")
+    symbol.parent.mkdir(parents=True)  # type: ignore[union-attr]  # of this machine
+    symbol.symlink_to(symbol)  # type: ignore[union-attr]
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        FeatureLog(tmp_path).last_served_row_ns("BTCUSDT", FeatureSet("1.0.0", ("mid",), (group,), "cccc"))
 
 
 def test_a_process_without_an_object_store_imports_no_client_of_one() -> None:

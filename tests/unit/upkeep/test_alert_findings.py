@@ -91,6 +91,44 @@ def test_old_rows_broken_books_and_stale_sources_are_told_apart() -> None:
     assert found[1].summary.endswith("no values in orderbook, price")
 
 
+def began(seconds: float, *, heartbeat_s: float = 1, **status: Any) -> IngestWorker:  # noqa: ANN401  # any JSON
+    return IngestWorker("w", NOW - timedelta(seconds=seconds), NOW - timedelta(seconds=heartbeat_s), status)
+
+
+STARTS: dict[str, Any] = {"starts": ["A"]}
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_old"),
+    [
+        ([], True),
+        ([began(101)], True),
+        # One that compiles has as long as that may take, one that runs as long as a row may be old.
+        ([began(90, **STARTS)], False),
+        ([began(29)], False),
+        ([began(31)], True),
+        ([began(90, heartbeat_s=20, **STARTS)], True),
+        # One that is started again and again has no row either.
+        ([began(90, heartbeat_s=60), began(5)], True),
+        ([began(90, heartbeat_s=60, **STARTS), began(5, **STARTS)], False),
+    ],
+)
+def test_a_row_from_before_a_start_is_not_old_before_that_can_have_made_one(
+    workers: list[IngestWorker], *, is_old: bool
+) -> None:
+    found = row_findings({"A": vector("A", 100, price=OK)}, {"A": 1}, NOW_NS, LIMITS, workers=workers)
+    assert told(found) == ([("row_old", "A", "critical")] if is_old else [])
+
+
+def test_a_start_that_takes_longer_than_a_kernel_does_is_none_any_more() -> None:
+    age_s = 660
+    for workers in ([began(601, **STARTS)], [began(601, heartbeat_s=300, **STARTS), began(5, **STARTS)]):
+        found = row_findings({"A": vector("A", age_s, price=OK)}, {"A": 1}, NOW_NS, LIMITS, workers=workers)
+        assert told(found) == [("row_old", "A", "critical")]
+    assert found_of(began(599, starts=["A", "B"])) == []
+    assert [subject for _, subject, _ in found_of(began(601, starts=["A", "B"]))] == ["A", "B"]
+
+
 def worker(heartbeat_s: int, **last_recv_s: int | None) -> IngestWorker:
     symbols: dict[str, Any] = {
         symbol: {"last_recv_ns": None if age is None else NOW_NS - age * SECOND_NS}

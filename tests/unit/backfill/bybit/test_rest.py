@@ -12,7 +12,7 @@ import pytest
 
 from backfill.bybit.client import BANNED_S, MOST_ATTEMPTS
 from backfill.bybit.rest import LISTING_NS, BybitHistory
-from market.clock import MILLISECOND_NS, ManualClock
+from market.clock import MILLISECOND_NS, MINUTE_NS, ManualClock
 from market.errors import InvalidRequest, StoreUnavailable
 from tests.bybit_rest import MINUTE_MS, BybitHistoryServer, Failure, History, recorded_klines
 
@@ -35,8 +35,12 @@ def slept(server: BybitHistoryServer) -> list[float]:
 
 
 @pytest.fixture
-def client(server: BybitHistoryServer, slept: list[float]) -> Iterator[BybitHistory]:
-    clock = ManualClock(1000 * MILLISECOND_NS)
+def clock() -> ManualClock:
+    return ManualClock(1000 * MILLISECOND_NS)
+
+
+@pytest.fixture
+def client(server: BybitHistoryServer, slept: list[float], clock: ManualClock) -> Iterator[BybitHistory]:
     made = BybitHistory(server.url, clock, delay_ms=100, sleep=slept.append, jitter=lambda: 0.5)
     yield made
     made.close()
@@ -124,6 +128,24 @@ def test_what_may_succeed_later_is_asked_again_after_the_wait_that_it_needs(
     [line] = [each.getMessage() for each in caplog.records if each.name == "backfill.bybit.client"]
     assert line.startswith(f"bybit GET /v5/market/kline of {SYMBOL}: ")
     assert line.endswith(f"; retrying in {pause_s:.1f} s")
+
+
+def test_retries_of_a_minute_are_a_line_of_the_log_with_their_count(
+    clock: ManualClock, client: BybitHistory, server: BybitHistoryServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.name == "backfill.bybit.client"]
+
+    for _ in range(2):
+        server.failures += [Failure(500, b"on fire")] * MOST_ATTEMPTS
+        with pytest.raises(StoreUnavailable):
+            client.klines(SYMBOL, *period(server))
+    assert len(lines()) == 1
+    clock.set(clock.now_ns() + MINUTE_NS)
+    server.failures.append(Failure(500, b"on fire"))
+    client.klines(SYMBOL, *period(server))
+    told = 2 * (MOST_ATTEMPTS - 1) - 1
+    assert lines()[1:] == [f"{lines()[0]}; {told} more retries since the last such line"]
 
 
 def test_waits_double_and_end_with_what_was_answered(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ingestion.pipeline.served_rows import ServedRows
-from ingestion.sinks.row_record import MANY_ROWS, MOST_CHECKPOINTS, RowRecord
+from ingestion.sinks.record_items import MOST_CHECKPOINTS
+from ingestion.sinks.row_record import MANY_ROWS, RowRecord
 from market.clock import SECOND_NS, parse_iso_ns
 from market.errors import Conflict, StoreUnavailable
 from storage.checkpoints import Checkpoint, read_checkpoint

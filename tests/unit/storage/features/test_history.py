@@ -33,7 +33,9 @@ def write(
         writer.append(FeatureRows("BTCUSDT", chosen, row_ns, values, statuses), row_ns + available_s * SECOND_NS)
 
 
-def asked(root: Path, features: list[str], *, begin: int = -10, end: int = 10, as_of: int | None = None) -> History:
+def asked(
+    root: Path, features: list[str] | None, *, begin: int = -10, end: int = 10, as_of: int | None = None
+) -> History:
     return History(
         FeatureLog(root),
         "BTCUSDT",
@@ -118,4 +120,6 @@ def test_what_cannot_be_asked_is_refused_by_name(tmp_path: Path) -> None:
             asked(tmp_path, [name])
     with pytest.raises(InvalidRequest, match="each feature once"):
         asked(tmp_path, ["mid", "price:mid"])
-    assert asked(tmp_path, []).columns == ["spread", "vwap", "mid"]
+    with pytest.raises(InvalidRequest, match="features: must be one name at least, was none"):
+        asked(tmp_path, [])
+    assert asked(tmp_path, None).columns == ["spread", "vwap", "mid"]

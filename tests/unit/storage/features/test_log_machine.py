@@ -1,4 +1,4 @@
-"""The feature log of a folder of this machine against a plain list of what was written."""
+"""The feature log of a folder of this machine against a plain list of what was written, for every reader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def test_a_part_never_takes_the_name_of_one_with_other_rows() -> None:
     machine = LogMachine()
     machine.begin()
     try:
-        machine.serve([0, 1, 2], 1)
-        machine.serve([0, 2], 1)
+        machine.serve([0, 1, 2], 1000)
+        machine.serve([0, 2], 1000)
         machine.what_is_read_is_what_was_written_last()
         machine.merge(1)
-        machine.serve([0, 2], 1)
+        machine.serve([0, 2], 1000)
         machine.merge(KEPT_NS)
         machine.what_is_read_is_what_was_written_last()
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def answers(root: Path) -> list[object]:
             )
             told.append((rows.row_ns.tolist(), rows.values.tolist(), available_ns.tolist()))
         times = read_row_times(FeatureLog(root), SYMBOL, chosen, from_ns=MIDNIGHT_NS, to_ns=MIDNIGHT_NS + DAY_NS)
-        told.append([each.tolist() for each in times])
+        told.append([each.tolist() for each in astuple(times)])
     return told
 
 
