@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market.clock import MILLISECOND_NS, SECOND_NS
@@ -15,6 +15,7 @@ DELAYS_NS = st.sampled_from(
 ) | st.sampled_from((LONGEST_LAG_NS, LONGEST_LAG_NS + 1, 2 * LONGEST_LAG_NS))
 
 
+@example({0: SECOND_NS, 1: 0})  # both can be read at one moment
 @given(st.dictionaries(st.integers(0, 90), DELAYS_NS, min_size=1))
 def test_a_row_is_too_late_when_a_newer_one_can_be_read_no_later_or_its_time_to_live_is_over(
     delays: dict[int, int],
