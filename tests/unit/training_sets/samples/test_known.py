@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market.clock import MILLISECOND_NS, SECOND_NS
+from storage.features.log import FeatureLog, FeatureLogWriter
 from training_sets.request.request import LONGEST_LAG_NS
-from training_sets.samples.known import Lags, came_too_late
+from training_sets.samples.known import Lags, arrivals, came_too_late
+from training_sets.samples.prices import MID
+from transforms.rows import FeatureRows
 
 DELAYS_NS = st.sampled_from(
     (0, 10 * MILLISECOND_NS, SECOND_NS - 1, SECOND_NS, SECOND_NS + 10 * MILLISECOND_NS, 5 * SECOND_NS)
@@ -33,6 +38,18 @@ def test_a_row_is_too_late_when_a_newer_one_can_be_read_no_later_or_its_time_to_
 def test_a_row_that_came_late_alone_is_acted_on_when_it_came() -> None:
     row_ns = np.array([10, 20], np.int64) * SECOND_NS
     assert came_too_late(row_ns, row_ns + 5 * SECOND_NS).tolist() == [False, False]
+
+
+def test_a_row_that_was_revised_later_is_had_as_it_was_known_first(tmp_path: Path) -> None:
+    row_ns = np.arange(3, dtype=np.int64) * SECOND_NS
+    rows = FeatureRows("BTCUSDT", MID, row_ns, np.ones((3, 1)), np.zeros((3, 1), np.int8))
+    with FeatureLogWriter(tmp_path) as writer:
+        for lag_ns in (10 * MILLISECOND_NS, 2 * LONGEST_LAG_NS):
+            writer.append(rows, row_ns + lag_ns)
+            writer.flush()
+    found_ns, had_ns = arrivals(FeatureLog(tmp_path), MID, "BTCUSDT", row_ns)
+    assert found_ns.tolist() == row_ns.tolist()
+    assert had_ns.tolist() == (row_ns + 10 * MILLISECOND_NS).tolist()
 
 
 def test_lags_do_not_depend_on_how_the_samples_are_cut() -> None:
