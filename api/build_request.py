@@ -42,7 +42,7 @@ MOST_STREAMS: Final = 100
 """Symbols of a set of streams."""
 MOST_SYMBOLS: Final = 1_000
 """Symbols of a set over sessions: an index of 500 shares, with all that ever were in it for years."""
-DEFAULT_HORIZON_NS: Final = 60 * SECOND_NS
+DEFAULT_HORIZON_NS: Final = MINUTE_NS
 SymbolName = Annotated[str, Field(min_length=1, max_length=64)]
 SampleInterval = Literal["1s", "3s", "15s", "1m", "1d"]
 Days = Annotated[int, Field(ge=1, le=3660)]

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from api.errors import told_to_callers
-from market.clock import SECOND_NS
+from market.clock import SECOND_NS, format_iso, to_ns
 from storage.database.dataset_records import DatasetRecord, DatasetStatus
 from training_sets.dataset.records import download_urls, splits_document, stored_request
 from training_sets.request.targets import Target
@@ -267,8 +267,8 @@ def dataset_document(
         validation_records=record.validation_records,
         test_records=record.test_records,
         error_message=None if record.error_message is None else told_to_callers(record.error_message),
-        created_at=record.created_at.isoformat().replace("+00:00", "Z"),
-        updated_at=record.updated_at.isoformat().replace("+00:00", "Z"),
+        created_at=format_iso(to_ns(record.created_at)),
+        updated_at=format_iso(to_ns(record.updated_at)),
         download_urls=download_urls(record),
         manifest=manifest,
         performance=performance,

@@ -98,7 +98,10 @@ def lock_of(raw: RawData, asked: SymbolDay) -> StoragePlace:
 
 
 def standing(raw: StoragePlace, asked: SymbolDay) -> Backfill | None:
-    """What the manifest says of a day that was backfilled and whose files are there, None without one."""
+    """What the manifest says of a day that was backfilled and whose files are there, None without one.
+
+    A damaged entry counts as none: whoever reads the symbol's parts refuses it, by name.
+    """
     try:
         part = read_entry(entry_path(raw, asked.symbol, asked.part), asked.symbol)
     except (FileNotFoundError, CorruptStore):

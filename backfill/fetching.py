@@ -1,8 +1,8 @@
 """Fetching: a day of a data type as messages, from whichever source has it.
 
 Candles, funding, open interest, mark and index prices come by REST, trades and order books from the archives; a candle
-that the exchange does not have is made of the archive's trades. Where
-history of trades begins, a START says that nothing is known before.
+that the exchange does not have is made of the archive's trades. Where history of trades begins, a START says that
+nothing is known before.
 
 While the archives have no file of a day yet, the exchange returns its newest trades and current order book by REST: a
 substitute, which the file takes the place of when it is there.

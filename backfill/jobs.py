@@ -47,8 +47,8 @@ class _Cancelled(Exception):  # an end that was asked for, no error
 class BackfillJobs:
     """Starts, follows, cancels and runs backfills; ``close`` it.
 
-    place: where history comes from and goes to; the sleep of its client should be ``self.sleep``. make_id: a new job id
-    at each call. most_days: of one request.
+    open_place: where history comes from and goes to, opened at once; it is given the sleep that its client shall use,
+    which ends when this is closed. make_id: a new job id at each call. most_days: of one request.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feature_client.ordering import feature_matrix
+from market.clock import SECOND_NS
 from market.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Dataset:
         times_ns = loaded.targets.index.get_level_values("timestamp").astype("int64").to_numpy()
         own = loaded.targets.index.get_level_values("symbol") == chosen
         log = with_history_lags(FeatureLog(self.log_folder), request.history_lag_ms)
-        interval_ns = request.sample_interval_ns if interval_s is None else interval_s * 1_000_000_000
+        interval_ns = request.sample_interval_ns if interval_s is None else interval_s * SECOND_NS
         windows = FeatureWindows(
             log,
             logged_set(log, self.manifest, chosen),
@@ -227,9 +228,10 @@ class Dataset:
         """Every column of a split, as in its file. Raises as ``load``."""
         import pandas as pd
 
+        from training_sets.dataset.files import fold_name
         from training_sets.dataset.manifest import intact_file, split_entries
 
-        name = split if fold is None else f"fold-{fold:03d}/{split}"
+        name = split if fold is None else f"{fold_name(fold)}/{split}"
         entries = split_entries(self.manifest)
         if name not in entries:
             raise NotFound(f"split: must be one of {', '.join(entries)}, was {name!r}")

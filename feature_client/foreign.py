@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from feature_client.online import UNKNOWN_ENTITY, LookAheadError, OnlineFeature
+from feature_client.online import UNKNOWN_ENTITY, LookAheadError, OnlineFeature, age_of
 from market.clock import MICROSECOND_NS, format_iso
 from market.errors import FeastRefusal, InvalidRequest, NotFound
 from storage.online.store import OnlineStore
@@ -76,7 +76,7 @@ class ForeignViews:
                         f"{names} of {dict(entity_rows[row])}: must be known at as_of_timestamp "
                         f"{format_iso(as_of_ns)}, was of {format_iso(event_ns)}"
                     )
-                age = None if event_ns is None else timedelta(microseconds=max(0, now_ns - event_ns) // MICROSECOND_NS)
+                age = None if event_ns is None else age_of(event_ns, now_ns)
                 is_stale = age is not None and _is_older(age, view, fresh_for)
                 for name, stored in zip(view.features, values, strict=True):
                     found[row][f"{view.name}:{name}"] = _feature(native_value(stored), age, is_stale=is_stale)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import lru_cache
 from math import isnan
 
-from feature_client.online import UNKNOWN_ENTITY, LookAheadError, OnlineFeature
+from feature_client.online import UNKNOWN_ENTITY, LookAheadError, OnlineFeature, age_of
 from market.clock import format_iso
 from storage.online.table_row import TableRow
 from transforms.equities.catalogue import TABLE_GROUPS
@@ -33,7 +33,7 @@ def table_features_of(
         if row is None:
             answer[f"{view}:{name}"] = OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
             continue
-        age = timedelta(microseconds=max(0, now_ns - row.event_ns) // 1_000)
+        age = age_of(row.event_ns, now_ns)
         if name in row.absent:
             feature = OnlineFeature(
                 None, "MISSING", "the view has not been materialized since the feature was added", age

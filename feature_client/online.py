@@ -8,7 +8,7 @@ from datetime import timedelta
 from math import isnan
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from market.clock import format_iso
+from market.clock import MICROSECOND_NS, format_iso
 from market.errors import InvalidRequest
 from storage.online.vector import OnlineVector
 from transforms.status import STATUS_NAMES
@@ -79,6 +79,11 @@ def symbols_of(entity_rows: Sequence[Mapping[str, Any]], *, is_alone: bool = Tru
     return [row["symbol"] for row in entity_rows]
 
 
+def age_of(event_ns: int, now_ns: int) -> timedelta:
+    """How long ago a row's time was; 0 for one that is still to come by this machine's clock."""
+    return timedelta(microseconds=max(0, now_ns - event_ns) // MICROSECOND_NS)
+
+
 def features_of(
     vector: OnlineVector | None,
     references: Sequence[tuple[str, str]],
@@ -92,7 +97,7 @@ def features_of(
             f"{view}:{name}": OnlineFeature(None, UNKNOWN_ENTITY, "the symbol has no row", None)
             for view, name in references
         }
-    age = timedelta(microseconds=vector.age_ns(now_ns) // 1_000)
+    age = age_of(vector.row_ns, now_ns)
     held = dict(zip(vector.columns, vector.values.tolist(), strict=True))
     told = {group: STATUS_NAMES[status] for group, status in vector.statuses.items()}
     answer = {}

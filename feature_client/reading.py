@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_client.foreign import ForeignViews
-from feature_client.online import OnlineFeature, features_of, refuse_look_ahead, symbols_of
+from feature_client.online import OnlineFeature, age_of, features_of, refuse_look_ahead, symbols_of
 from feature_client.repository import shared_views
 from feature_repo.freshness import STREAMED_VIEWS, table_group, time_to_live
 from market.errors import InvalidRequest
@@ -57,9 +57,7 @@ class OnlineReading:
         if is_ours_alone or tables or all("symbol" in row for row in entity_rows):
             symbols = symbols_of(entity_rows, is_alone=is_ours_alone)
             if rest:
-                vectors = (
-                    self._online.read(symbols) if version is None else read_version(self._online, symbols, version)
-                )
+                vectors = self._read(symbols, version)
         # Views of other packages are streamed too where the vector has them.
         held = STREAMED_VIEWS.union(*(vector.statuses for vector in vectors if vector is not None))
         streamed = [pair for pair in rest if pair[0] in held]
@@ -91,12 +89,12 @@ class OnlineReading:
         if table_group(view) is not None:
             rows = self._online.table_rows(asked, {view: ()}, shared=shared_views([view]))
             ages = ((symbol, row[view]) for symbol, row in zip(asked, rows, strict=True))
-            by_symbol = {symbol: _age(now_ns - row.event_ns) for symbol, row in ages if row is not None}
+            by_symbol = {symbol: age_of(row.event_ns, now_ns) for symbol, row in ages if row is not None}
             return {symbol: (age, age > self._limit(view), "OK") for symbol, age in by_symbol.items()}
         found = {}
         for vector in self._online.read(asked):
             if vector is not None and view in vector.statuses:
-                age = _age(vector.age_ns(now_ns))
+                age = age_of(vector.row_ns, now_ns)
                 found[vector.symbol] = age, age > self._limit(view), STATUS_NAMES[vector.statuses[view]]
         if found or view in STREAMED_VIEWS:
             return found
@@ -164,7 +162,3 @@ class OnlineReading:
                     f"{vector.version}"
                 )
             self._verified.add((vector.fingerprint, pair))
-
-
-def _age(age_ns: int) -> timedelta:
-    return timedelta(microseconds=max(0, age_ns) // 1_000)

@@ -48,9 +48,8 @@ class RetrievalLog:
 
     def add(self, retrieval: Retrieval) -> None:
         last = self._last_references
-        if (
-            retrieval.references == last
-        ):  # a model asks for the same each time: remembered once, they cost next to nothing
+        if retrieval.references == last:
+            # A model asks for the same each time: remembered once, they cost next to nothing.
             retrieval = replace(retrieval, references=last)
         self._last_references = retrieval.references
         self._retrievals.append(retrieval)

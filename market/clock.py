@@ -34,7 +34,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that is told the time: for recordings, simulations and tests."""
+    """A clock that is told the time: for tests and benchmarks."""
 
     def __init__(self, now_ns: int = 0) -> None:
         self._now_ns = now_ns
@@ -43,7 +43,7 @@ class ManualClock:
         return self._now_ns
 
     def set(self, now_ns: int) -> None:
-        """Move to ``now_ns``; a recording's clock may step back, as a machine's may."""
+        """Move to ``now_ns``, also back, as a machine's clock may step."""
         self._now_ns = now_ns
 
 

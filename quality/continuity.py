@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import DAY_NS, SECOND_NS, floor_to, format_iso, utc_date
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, floor_to, format_iso, utc_date
 
 Int64s = npt.NDArray[np.int64]
 
@@ -28,9 +28,9 @@ class ContinuityRules:
 
     max_gap_ratio: float = 5.0
     min_coverage: float = 0.8
-    critical_gap_ns: int = 3600 * SECOND_NS
+    critical_gap_ns: int = HOUR_NS
     fail_on_critical: bool = False
-    expected_interval_ns: int = 60 * SECOND_NS
+    expected_interval_ns: int = MINUTE_NS
     detects_interval: bool = True
 
 

@@ -52,7 +52,7 @@ def _holes(streams: Mapping[str, Any]) -> str:
             hole["from"],
             hole["to"],
             hole["evidence"],
-            "not known" if hole["messages"] is None else hole["messages"],
+            hole["messages"],
             ", ".join(f"{group} until {until}" for group, until in hole["unknown_until"].items())
             or f"nothing; computed without: {', '.join(hole['computed_without']) or 'none'}",
         )

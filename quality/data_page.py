@@ -10,12 +10,14 @@ import numpy as np
 
 from market.clock import parse_iso_ns
 from quality.charts import Stretch, heat_map, line, time_line
+from quality.html_table import table
 
 _COLUMNS: Final = ("received", "expected", "missing", "late", "most_late_ms", "duplicates", "silences")
 _STYLE: Final = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .scroll { overflow-x: auto; }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; } th { border-bottom: 1px solid #d1d5db; }
+td.number { text-align: right; }
 @media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb; } svg { background: #f9fafb; } }
 """
 
@@ -31,7 +33,10 @@ def render_page(report: Mapping[str, Any]) -> str:
         ("Not checked", f"<ul>{unchecked}</ul>" if unchecked else "<p>Everything was checked.</p>"),
         ("Streams", _table(("stream", *(name.replace("_", " ") for name in _COLUMNS)), streams)),
         ("Gaps, silences and interruptions", _gaps(report)),
-        ("Outliers", _table(("time", "what", "value", "reference"), [o.values() for o in report["anomaly_details"]])),
+        (
+            "Outliers",
+            _table(("time", "what", "value", "reference"), [tuple(o.values()) for o in report["anomaly_details"]]),
+        ),
     ]
     if report["clock_offset_ms"] is not None:
         sections.append(("Receive clock minus the exchange's, ms", _offset(report["clock_offset_ms"]["course"])))
@@ -86,10 +91,5 @@ def _ends(span: Mapping[str, Any]) -> tuple[int, int]:
     return begin, max(parse_iso_ns(span["to"]), begin + 1)
 
 
-def _table(columns: tuple[str, ...], rows: Any) -> str:  # noqa: ANN401  # any cells
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{'not known' if cell is None else escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>" if body else "<p>None.</p>"
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return table(columns, rows) if rows else "<p>None.</p>"

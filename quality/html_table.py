@@ -1,4 +1,4 @@
-"""A table of a page: cells as text, numbers to the right."""
+"""A table of a page: cells as text, numbers to the right, and what is not known in these words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from html import escape
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The rows under the names of the columns."""
+    """The rows under the names of the columns; a cell that is None is not known."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td class="number">{cell}</td>' if isinstance(cell, int) else f"<td>{escape(str(cell))}</td>"
+            f'<td class="number">{cell}</td>'
+            if isinstance(cell, int)
+            else f"<td>{'not known' if cell is None else escape(str(cell))}</td>"
             for cell in row
         )
         + "</tr>"

@@ -40,9 +40,9 @@ class Pauses:
 class MarketStreams:
     """Takes the trade, kline and ticker events of a period in tape order.
 
-    price_scale, quantity_scale: 10**exponent of the symbol.
-    early_candles: by the minutes of the interval, how many were confirmed
-    before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's clock.
+    price_scale, quantity_scale: 10**exponent of the symbol. early_candles: by the minutes of the interval, how many
+    were confirmed before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's
+    clock.
     """
 
     def __init__(

@@ -132,9 +132,7 @@ def _code(name: str) -> str:
 
 def _parameters(declared: Feature) -> str:
     facts = {
-        "inputs": ", ".join(
-            f"{name}={INPUTS[name].expression}" if name in INPUTS else name for name in declared.inputs
-        ),
+        "inputs": ", ".join(_input(name) for name in declared.inputs),
         "window": f"{declared.window_s} s",
         "candles": declared.candles,
         **dict(sorted(declared.parameters.items())),

@@ -97,7 +97,10 @@ class RegistryLifeCycle:
         return found
 
     def create(self, version: str, config: Mapping[str, Any], asked: Asked) -> VersionState:
-        """Write a version's file and record it. Raises InvalidRequest with every problem of it, Conflict when it is."""
+        """Write a version's file and record it.
+
+        Raises InvalidRequest with every problem of it, Conflict for a version that was recorded before.
+        """
         loaded, text = self.files.checked_text(version, config)
         if version in self._store.records():
             raise Conflict(f"registry version {version}: must be new, was recorded before")

@@ -22,7 +22,7 @@ NAN = math.nan
 
 @feature("{group}_pressure_{{window}}", windows=("15s", "1m"), reads=TRADES, unit="1", low=-1.0, high=1.0)
 def pressure(trades: Any) -> float:
-    """What buyers took relative to everything that was traded, less what sellers took.
+    """What buyers took less what sellers took, relative to everything that was traded.
 
     Formula: (bought - sold) / (bought + sold)
     NaN: nothing traded.

@@ -11,6 +11,7 @@ Rows that were served and datasets are never garbage: retention and ``DELETE /da
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ from storage.objects.path import ObjectPath
 from storage.objects.unnamed import remove_unnamed_below
 from training_sets.samples.sampled_days import PROVEN, SAMPLED
 from upkeep.tasks import Reach
+
+_log = logging.getLogger(__name__)
 
 DEAD_BUILD_NS: Final = HOUR_NS
 """A folder that has not been touched for this long is not being written."""
@@ -62,15 +65,16 @@ def remove_garbage(
     """Remove it; counts, bytes and problems. in_use: asked once. Raises StoreUnavailable, InvalidRegistry."""
     reach(0.0)
     used = in_use()
-    builds = _remove_each(dead_builds(folders.attempts, metadata, now_ns))
+    problems: list[str] = []
+    builds = _remove_each(dead_builds(folders.attempts, metadata, now_ns), problems)
     reach(0.2)
-    kernels = _remove_each(unused_kernels(folders.kernels, used.kernels, older_than_ns=now_ns - UNUSED_NS))
+    kernels = _remove_each(unused_kernels(folders.kernels, used.kernels, older_than_ns=now_ns - UNUSED_NS), problems)
     reach(0.4)
-    days = _remove_each(unused_days(folders.features, used.code, older_than_ns=now_ns - UNUSED_NS))
+    days = _remove_each(unused_days(folders.features, used.code, older_than_ns=now_ns - UNUSED_NS), problems)
     reach(0.6)
-    staged = _remove_each(abandoned_files(folders.features, older_than_ns=now_ns - STAGED_NS))
+    staged = _remove_each(abandoned_files(folders.features, older_than_ns=now_ns - STAGED_NS), problems)
     reach(0.8)
-    unnamed_count, unnamed_bytes, problems = remove_unnamed_below(folders.objects)
+    unnamed_count, unnamed_bytes, unnamed_problems = remove_unnamed_below(folders.objects)
     removed = {
         "dead_builds": builds,
         "kernels": kernels,
@@ -79,7 +83,7 @@ def remove_garbage(
         "unnamed_objects": (unnamed_count, unnamed_bytes),
     }
     counts = {name: count for name, (count, _) in removed.items()}
-    return {**counts, "bytes": sum(size for _, size in removed.values()), "problems": problems}
+    return {**counts, "bytes": sum(size for _, size in removed.values()), "problems": [*problems, *unnamed_problems]}
 
 
 def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[[], Found]) -> int:
@@ -87,10 +91,13 @@ def remove_caches(folders: GarbageFolders, metadata: Metadata, in_use: Callable[
 
     Computed and sampled days stay while a dataset is built of them. Raises StoreUnavailable, InvalidRegistry.
     """
-    _, freed = _remove_each(unused_kernels(folders.kernels, in_use().kernels, older_than_ns=None))
+    problems: list[str] = []
+    _, freed = _remove_each(unused_kernels(folders.kernels, in_use().kernels, older_than_ns=None), problems)
     if not metadata.list_datasets(status="building", limit=1):
-        _, days = _remove_each(unused_days(folders.features, frozenset(), older_than_ns=None))
+        _, days = _remove_each(unused_days(folders.features, frozenset(), older_than_ns=None), problems)
         freed += days
+    for problem in problems:
+        _log.warning("caches: %s", problem)
     return freed
 
 
@@ -155,18 +162,22 @@ def _touched_ns(path: Path) -> int:
     return newest
 
 
-def _remove_each(paths: Iterable[Path]) -> tuple[int, int]:
-    """How many went, and their bytes; one that another process removes meanwhile is no error."""
+def _remove_each(paths: Iterable[Path], problems: list[str]) -> tuple[int, int]:
+    """How many went, and their bytes; a folder that stays is a problem, one that goes meanwhile is not."""
     count = size = 0
     for path in paths:
         with changing_files(path):
             if path.is_dir():
-                size += sum(_size(each) for each in path.rglob("*") if each.is_file())
+                held = sum(_size(each) for each in path.rglob("*") if each.is_file())
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                size += _size(path)
+                held = _size(path)
                 path.unlink(missing_ok=True)
+            if path.exists():
+                problems.append(f"{path}: cannot be removed")
+                continue
         count += 1
+        size += held
     return count, size
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from feature_repo.freshness import slo_of, time_to_live
 from market.clock import MICROSECOND_NS
@@ -92,4 +93,4 @@ def _verdict(view: WatchedView, key: str, row: TableRow | None, now_ns: int) -> 
 
 
 def _answers_ns(view: str) -> int:
-    return int(time_to_live(view).total_seconds() * 1e9)
+    return time_to_live(view) // timedelta(microseconds=1) * MICROSECOND_NS

@@ -166,7 +166,7 @@ def taken_back(connection: Connection, activation_id: int, reason: str | None, a
     return _end(connection, activation_id, COMMITTED, "taken_back", reason, at)
 
 
-def _end(  # the row's values
+def _end(
     connection: Connection, activation_id: int, before: State, after: State, reason: str | None, at: datetime
 ) -> bool:
     known = update(_ACTIVATIONS).where(_ACTIVATIONS.c.id == activation_id, _ACTIVATIONS.c.state == before)

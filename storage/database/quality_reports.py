@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, insert, select
 
-from market.clock import parse_iso_ns, to_datetime
+from market.clock import format_iso, parse_iso_ns, to_datetime, to_ns
 from storage.database.connections import open_engine, transaction
 from storage.database.schema import DATA_QUALITY_REPORTS
 
@@ -29,7 +29,7 @@ class QualityReports:
 
     def keep(self, report: Mapping[str, Any], created_at: datetime) -> dict[str, Any]:
         """Keep a report; returns it with its ``id`` and ``created_at``. One that states no ``kind`` is of QUALITY."""
-        kept = {"id": str(uuid.uuid4()), **report, "created_at": created_at.isoformat().replace("+00:00", "Z")}
+        kept = {"id": str(uuid.uuid4()), **report, "created_at": format_iso(to_ns(created_at))}
         statement = insert(DATA_QUALITY_REPORTS).values(
             id=uuid.UUID(kept["id"]),
             symbol=report["symbol"],

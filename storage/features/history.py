@@ -23,14 +23,12 @@ from market.errors import InvalidRequest
 from storage.features.group_rows import AskedRows, GroupRows, read_group
 from storage.features.log import FeatureLog, no_rows
 from storage.features.part_times import Int64s
+from storage.features.statuses import NO_ROW
 from storage.places import matching
 from transforms.rows import FeatureGroup, FeatureSet
 from transforms.status import STATUS_NAMES
 
 Statuses = npt.NDArray[np.int8]
-NO_ROW: Final = -1
-"""In place of a status: the group has no row at that time."""
-
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 _STATUS: Final = pa.dictionary(pa.int8(), pa.string())
 _NAMES: Final = pa.array(STATUS_NAMES)

@@ -1,7 +1,7 @@
 """The feature log: every final feature row as Parquet, one folder a group identity, which Feast reads as offline store.
 
-Layout: ``<features>/<group>/<group fingerprint>/symbol=S/date=YYYY-MM-DD/<part>``, where ``feature_parts`` says what a
-part is. The date is the UTC date of the row time.
+Layout: ``<features>/<group>/<group fingerprint>/symbol=S/date=YYYY-MM-DD/<part>``, where ``parts`` says what a part is.
+The date is the UTC date of the row time.
 
 Rows of one time may be in several parts. The latest created wins, then the last written.
 """

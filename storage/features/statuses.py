@@ -21,6 +21,7 @@ from transforms.rows import FeatureGroup
 from transforms.status import STATUS_NAMES
 
 NO_ROW: Final = -1
+"""In place of a status: the group has no row at that time."""
 MOST_READ: Final = 4_096
 """Parts at some times each, which a process remembers: the dates that a dataset's report looks at, and later ones."""
 _NAMES: Final = pa.array(STATUS_NAMES)

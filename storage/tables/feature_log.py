@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market.clock import MICROSECOND_NS
 from storage.durable_files import changing_files, make_folder, replace_file
 from storage.parquet_files import opened_parquet
 from storage.places import Place, matching
@@ -181,7 +182,7 @@ def _table(computed: Mapping[str, ComputedRows], group: TableGroup) -> pa.Table:
         "event_timestamp": pa.array(np.concatenate([each.event_ns for each in computed.values()])).cast(_UTC),
         "created_timestamp": pa.array(created).cast(_UTC),
         # Rounded up: nothing is told before it was known.
-        KNOWN_AT: pa.array(-(-created // 1000), pa.int64()),
+        KNOWN_AT: pa.array(-(-created // MICROSECOND_NS), pa.int64()),
     }
     if not group.is_for_all:
         symbols = pa.array(list(computed), pa.string())

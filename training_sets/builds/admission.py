@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from market.clock import DAY_NS, floor_to, format_iso, utc_date
+from market.clock import format_iso
 from market.errors import InvalidRequest, NotFound
-from training_sets.builds.missing_days import lacking_days, told_days
+from training_sets.builds.missing_days import lacking_days, told_days, touched_dates
 from training_sets.builds.place import BuildPlace
 from training_sets.builds.tables import needed_mappings
 from training_sets.dataset.records import sample_count
@@ -86,8 +86,7 @@ def _fetched_first(request: DatasetRequest, chosen: FeatureSet, place: BuildPlac
 
 def _days_within(request: DatasetRequest, known: tuple[int, int]) -> list[str]:
     """The UTC dates that the periods touch between the first and the last row there is."""
-    days: dict[str, None] = {}
-    for start_ns, end_ns in covered(request.folds()):
-        begin_ns, stop_ns = max(start_ns, known[0]), min(end_ns - 1, known[1])
-        days |= {utc_date(day_ns): None for day_ns in range(floor_to(begin_ns, DAY_NS), stop_ns + 1, DAY_NS)}
-    return list(days)
+    first_ns, last_ns = known
+    return touched_dates(
+        (max(start_ns, first_ns), min(end_ns, last_ns + 1)) for start_ns, end_ns in covered(request.folds())
+    )

@@ -6,7 +6,6 @@ Where rows are weighed, a file is written twice: what a row weighs follows from 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from training_sets.request.weighting import COLUMNS
 from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.label_spans import Weigher, WeightTally
 from training_sets.samples.piece import Samples
-from training_sets.samples.prices import LabelPrices
 
 _PIECE_ROWS = 20_000
 
@@ -78,7 +76,7 @@ class FoldFiles:
                 if period_.end_ns <= piece.times_ns[-1] and period_ is self._last(period_.name):
                     self._files[period_.name].close()
 
-    def finish(self, prices: Mapping[str, LabelPrices]) -> tuple[list[WrittenFile], dict[str, dict[str, Any]]]:
+    def finish(self) -> tuple[list[WrittenFile], dict[str, dict[str, Any]]]:
         """Weigh the rows and give the files their names; what the weights of each split are, where there are any.
 
         Raises InvalidRequest when nothing has a weight.
@@ -87,7 +85,7 @@ class FoldFiles:
         for name, file in self._files.items():
             file.finish()
             if self._weigher is not None:
-                self._files[name], weighed[name] = self._weigh(name, file, self._weigher, prices)
+                self._files[name], weighed[name] = self._weigh(name, file, self._weigher)
         prefix = "" if self._fold.number is None else f"{self._folder.name}/"
         return [
             WrittenFile(f"{prefix}{name}", file.path, self._rows[name], self._format)
@@ -106,12 +104,10 @@ class FoldFiles:
     def _opened(self, name: str) -> SplitFile:
         return SplitFile(self._folder / f"{name}{SUFFIX[self._format]}", self.schema, self._format)
 
-    def _weigh(
-        self, name: str, file: SplitFile, weigher: Weigher, prices: Mapping[str, LabelPrices]
-    ) -> tuple[SplitFile, dict[str, Any]]:
+    def _weigh(self, name: str, file: SplitFile, weigher: Weigher) -> tuple[SplitFile, dict[str, Any]]:
         """Write the rows of a file again, with what each weighs."""
         spans = np.concatenate([np.empty((3, 0), np.int64), *self._spans.pop(name)], axis=1)
-        weights, unknown = weigher.weights(spans, prices)
+        weights, unknown = weigher.weights(spans)
         final = self._opened(name)
         begin = 0
         try:

@@ -34,9 +34,9 @@ class LackingDays:
 def lacking_days(request: DatasetRequest, chosen: FeatureSet, place: BuildPlace) -> list[LackingDays]:
     """The symbols of which days of the periods are lacking altogether; a day that is held in part is no such day."""
     spans = covered(request.folds())
-    own = _dates((start_ns, end_ns) for start_ns, end_ns in spans)
+    own = touched_dates((start_ns, end_ns) for start_ns, end_ns in spans)
     horizon_ns = set_horizon_ns(chosen)
-    seen = _dates((start_ns - horizon_ns, end_ns + request.latest_price_ns) for start_ns, end_ns in spans)
+    seen = touched_dates((start_ns - horizon_ns, end_ns + request.latest_price_ns) for start_ns, end_ns in spans)
     first = feature_set("available", chosen.columns[:1])
     found = []
     for symbol in request.symbols:
@@ -91,7 +91,7 @@ def _failure(lacking: LackingDays, reasons: dict[str, FeatureServiceError]) -> F
     return StoreUnavailable(text) if is_away else NotFound(text)
 
 
-def _dates(spans: Iterable[tuple[int, int]]) -> list[str]:
+def touched_dates(spans: Iterable[tuple[int, int]]) -> list[str]:
     """The UTC dates that [start, end) spans touch, in order."""
     days = {day_ns for start_ns, end_ns in spans for day_ns in range(floor_to(start_ns, DAY_NS), end_ns, DAY_NS)}
     return [utc_date(day_ns) for day_ns in sorted(days)]

@@ -110,7 +110,7 @@ def keep_folds(request: DatasetRequest, written: Written, place: BuildPlace) -> 
     weights: list[dict[str, Any]] = []
     for each in written.folds:
         if each in folds:
-            of_fold, weighed = each.files.finish(written.sampler.prices)
+            of_fold, weighed = each.files.finish()
             files += of_fold
             weights += [{"fold": each.tally.fold.number, "split": name} | told for name, told in weighed.items()]
         else:

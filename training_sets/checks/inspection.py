@@ -24,7 +24,7 @@ from quality.suites import (
     quality_document,
 )
 from training_sets.dataset.drift import split_drift
-from training_sets.dataset.files import PATH, table_schema
+from training_sets.dataset.files import PATH, barrier_columns, table_schema
 from training_sets.dataset.manifest import QUALITY_NAME, REPORT_NAME, write_json
 from training_sets.dataset.relations import label_relations
 from training_sets.provenance import file_entry
@@ -38,9 +38,10 @@ from transforms.catalogue import FEATURES
 
 
 def value_columns(request: DatasetRequest, features: DatasetFeatures) -> list[str]:
-    """The float64 columns: the features, then the targets. Raises InvalidRequest when two share a name."""
+    """The float64 columns: the features, then the targets. Raises InvalidRequest when a target has another's name."""
     columns = [*features.columns, *(target.name for target in request.targets)]
     others = {*features.columns, "symbol", "timestamp", "fold", *(COLUMNS if request.weighting is not None else ())}
+    others.update(*(barrier_columns(name) for name in _barriers(request)))
     others |= {PATH} if isinstance(request.strategy, PurgedCombinations) else set()
     others |= set(request.input_names)
     if clashing := {target.name for target in request.targets} & others:
@@ -54,10 +55,14 @@ def dataset_schema(request: DatasetRequest, features: DatasetFeatures) -> pa.Sch
         value_columns(request, features),
         has_fold=request.folds()[0].number is not None,
         metadata={"feature_registry_version": features.chosen.version, "feature_set": features.chosen.fingerprint},
-        barriers=[target.name for target in request.targets if isinstance(target, TripleBarrierTarget)],
+        barriers=_barriers(request),
         numbers=(*request.input_names, *(COLUMNS if request.weighting is not None else ())),
         has_path=isinstance(request.strategy, PurgedCombinations),
     )
+
+
+def _barriers(request: DatasetRequest) -> list[str]:
+    return [target.name for target in request.targets if isinstance(target, TripleBarrierTarget)]
 
 
 def open_profile(request: DatasetRequest, features: DatasetFeatures) -> TableProfile:

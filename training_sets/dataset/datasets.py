@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
+from market.errors import StoreUnavailable
 from storage.durable_files import remove_files
 from storage.objects.files import publish_tree
 from storage.objects.path import ObjectPath
 from storage.places import Place
+
+_log = logging.getLogger(__name__)
 
 
 class Datasets:
@@ -45,18 +49,27 @@ class Datasets:
         return path
 
     def remove(self, dataset_id: str) -> None:
-        """Remove what any attempt at a dataset has written."""
-        for folder in (self.path(dataset_id), *self.attempts.glob(f".{dataset_id}-*")):
+        """Remove what any attempt at a dataset has written. Raises StoreUnavailable when the dataset itself stays."""
+        path = self.path(dataset_id)
+        for folder in (path, *self.attempts.glob(f".{dataset_id}-*")):
             discard(folder)
+        if isinstance(path, Path) and path.exists():
+            raise StoreUnavailable(f"{path}: cannot be removed")
 
 
 def discard(folder: Place) -> None:
-    """Remove a folder with its contents, also while another process is removing it. Raises StoreUnavailable."""
+    """Remove a folder with its contents, also while another process is removing it.
+
+    What stays on this machine is told in the log: callers have an error of their own to raise. Raises StoreUnavailable
+    of an object store.
+    """
     if isinstance(folder, ObjectPath):
         remove_files(folder.rglob("*"))  # its own files first: without its manifest it is no dataset
         return
-    # A worker that was thought dead may be removing the same files.
+    # A worker that was thought dead may be removing the same files, or writing more.
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        _log.warning("%s: cannot be removed", folder)
 
 
 def _here(place: Place) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.registry_versions import load_registry_version
-from market.clock import SECOND_NS, format_iso, parse_iso_ns
+from market.clock import HOUR_NS, format_iso, parse_iso_ns
 from market.errors import Conflict, CorruptStore, InvalidRequest, NotFound
 from quality.drift import USUAL_LIMITS, DriftLimits, table_drift, table_sketch
 from quality.profile import TableProfile
@@ -24,7 +24,6 @@ from training_sets.dataset.manifest import PROFILE_NAME, intact_file, profile_en
 from training_sets.provenance import file_entry
 from transforms.rows import FeatureSet
 
-HOUR_NS: Final = 3600 * SECOND_NS
 MOST_HOURS: Final = 24
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from market.errors import InvalidRequest
 from quality.relations import mean_ranks
+from training_sets.dataset.trading import max_drawdown, profit_factor, sharpe_ratio
 from training_sets.request.targets import Target, classes, is_class
 
 Float64s = npt.NDArray[np.float64]
@@ -140,9 +141,8 @@ def strategy_returns(actual: Float64s, predicted: Float64s) -> Float64s:
 
 
 def _sharpe_ratio(actual: Float64s, predicted: Float64s) -> float | None:
-    """Mean by population standard deviation of the strategy's returns, of one row: not annualised."""
-    returns = strategy_returns(actual, predicted)
-    return None if returns.min() == returns.max() else _quotient(float(returns.mean()), float(returns.std()))
+    """Of the strategy's returns, by row."""
+    return sharpe_ratio(strategy_returns(actual, predicted))
 
 
 def _sortino_ratio(actual: Float64s, predicted: Float64s) -> float | None:
@@ -160,17 +160,6 @@ def _of_sums(
     return measure(apart(strategy_returns(actual, predicted)))
 
 
-def _max_drawdown(returns: Float64s) -> float | None:
-    """The deepest fall of summed returns below their highest, 0 before the first; not negative. None without any."""
-    earned = np.concatenate([[0.0], np.cumsum(returns)])
-    return float(np.max(np.maximum.accumulate(earned) - earned)) if len(returns) else None
-
-
-def _profit_factor(returns: Float64s) -> float | None:
-    """Gains by losses."""
-    return _quotient(float(returns[returns > 0].sum()), float(-returns[returns < 0].sum()))
-
-
 _OF_VALUES: Final[Mapping[str, Callable[[Float64s, Float64s], float | None]]] = {
     "mse": _mse,
     "rmse": _rmse,
@@ -183,8 +172,8 @@ _OF_VALUES: Final[Mapping[str, Callable[[Float64s, Float64s], float | None]]] = 
     "sortino_ratio": _sortino_ratio,
 }
 _OF_SUMS: Final[Mapping[str, Callable[[Float64s], float | None]]] = {
-    "max_drawdown": _max_drawdown,
-    "profit_factor": _profit_factor,
+    "max_drawdown": max_drawdown,
+    "profit_factor": profit_factor,
 }
 """Of returns that may be summed: those of labels that overlap count one market move often."""
 

@@ -189,6 +189,11 @@ def write_schema(path: Path, schema: pa.Schema) -> None:
     path.write_text(json.dumps({"fields": fields, "missingValues": [""]}, indent=2) + "\n")
 
 
+def barrier_columns(name: str) -> tuple[str, str]:
+    """The two more columns of the triple-barrier target of this name: when a barrier was met, and which."""
+    return f"{name}_t1", f"{name}_barrier"
+
+
 def table_schema(
     columns: Sequence[str],
     *,
@@ -200,13 +205,13 @@ def table_schema(
 ) -> pa.Schema:
     """symbol, timestamp (UTC), the float64 columns, fold (int32) where there are folds, and path where there are paths.
 
-    barriers: names of triple-barrier targets, each with ``_t1`` (UTC) and ``_barrier`` (text) before the fold. numbers:
+    barriers: names of triple-barrier targets, whose ``barrier_columns``, UTC and text, are before the fold. numbers:
     inputs and weights, float64, after those.
     """
     fields: list[tuple[str, pa.DataType]] = [("symbol", pa.string()), ("timestamp", pa.timestamp("ns", "UTC"))]
     fields += [(name, pa.float64()) for name in columns]
     for name in barriers:
-        fields += [(f"{name}_t1", pa.timestamp("ns", "UTC")), (f"{name}_barrier", pa.string())]
+        fields += zip(barrier_columns(name), (pa.timestamp("ns", "UTC"), pa.string()), strict=True)
     fields += [(name, pa.float64()) for name in numbers]
     if has_fold:
         fields.append(("fold", pa.int32()))

@@ -17,6 +17,7 @@ import msgspec
 from market.errors import CorruptStore, NotFound
 from storage.durable_files import read_sha256
 from storage.places import Place
+from training_sets.dataset.files import PATH, barrier_columns
 from training_sets.request.folds import PurgedCombinations
 from training_sets.request.request import DatasetRequest, stated_request
 from training_sets.request.weighting import CONCURRENCY, WEIGHT
@@ -112,10 +113,10 @@ def column_roles(columns: Sequence[str], request: DatasetRequest) -> dict[str, l
     """
     keys = [name for name in columns if name in KEYS]
     targets = [target.name for target in request.targets]
-    details = [f"{name}{suffix}" for name in targets for suffix in ("_t1", "_barrier") if f"{name}{suffix}" in columns]
+    details = [name for target in targets for name in barrier_columns(target) if name in columns]
     weights = [WEIGHT] if request.weighting is not None else []
     details += [CONCURRENCY] if request.weighting is not None else []
-    details += ["path"] if isinstance(request.strategy, PurgedCombinations) else []
+    details += [PATH] if isinstance(request.strategy, PurgedCombinations) else []
     inputs = {"inputs": list(request.input_names)} if request.input_names else {}
     told = {*keys, *targets, *details, *weights, *inputs.get("inputs", ())}
     features = [name for name in columns if name not in told]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.errors import InvalidRequest
-from training_sets.dataset.trading import times_apart
+from training_sets.dataset.trading import returns_by_time, sharpe_ratio, times_apart
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -80,9 +80,8 @@ def apart_returns(times_ns: Int64s, returns: Float64s, apart_ns: int) -> Float64
     times_ns: int64 (n,), returns: float64 (n,), any order. Returns of several symbols at one time are averaged.
     """
     chosen_ns = times_apart(times_ns, apart_ns)
-    times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
-    means: Float64s = np.bincount(inverse, weights=returns) / counts
-    return means[np.isin(times_ns, chosen_ns)]
+    each_ns, means = returns_by_time(times_ns, returns)
+    return means[np.isin(each_ns, chosen_ns)]
 
 
 def deflated_among(returns: Float64s, trials: int) -> float | None:
@@ -95,9 +94,8 @@ def deflated_among(returns: Float64s, trials: int) -> float | None:
     Raises InvalidRequest for no trial, unknown returns, or impossible moments.
     """
     _check(returns[:, None])
-    if len(returns) < 2 or returns.min() == returns.max():
-        return None
-    return _deflated(returns, float(returns.mean() / returns.std()), trials, 1.0 / math.sqrt(len(returns) - 1))
+    ratio = sharpe_ratio(returns) if len(returns) >= 2 else None
+    return None if ratio is None else _deflated(returns, ratio, trials, 1.0 / math.sqrt(len(returns) - 1))
 
 
 def _deflated(returns: Float64s, ratio: float, trials: int, deviation: float) -> float:

@@ -7,6 +7,7 @@ one on.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ def trading_document(held: Held, *, apart_ns: int, cost: float) -> dict[str, Any
     net = gross[chosen] - cost * traded
     times_ns = held.times_ns[chosen]
     return {
-        "overlapping": {"rows": len(gross), "mean": float(gross.mean()), "sharpe_ratio": _sharpe(gross)},
+        "overlapping": {"rows": len(gross), "mean": float(gross.mean()), "sharpe_ratio": sharpe_ratio(gross)},
         "apart": _summed(times_ns, gross[chosen]),
         "turnover": float(traded.mean()),
         "cost": cost,
@@ -81,22 +82,42 @@ def _traded(held: Held, chosen: npt.NDArray[np.bool_]) -> Float64s:
     return traded
 
 
-def _summed(times_ns: Int64s, returns: Float64s) -> dict[str, Any]:
-    """Of returns that may be summed: those of one time, of several symbols, are one, their mean."""
-    times_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
+def returns_by_time(times_ns: Int64s, returns: Float64s) -> tuple[Int64s, Float64s]:
+    """Each time once, ascending, and the mean of its returns, one of each symbol: int64 and float64 (m,)."""
+    each_ns, inverse, counts = np.unique(times_ns, return_inverse=True, return_counts=True)
     means: Float64s = np.bincount(inverse, weights=returns) / counts
-    earned = np.concatenate([[0.0], np.cumsum(means)])
-    lost = float(-means[means < 0].sum())
+    return each_ns, means
+
+
+def sharpe_ratio(returns: Float64s) -> float | None:
+    """Mean by population standard deviation of returns, one at least: not annualised. None where nothing deviates."""
+    if returns.min() == returns.max():
+        return None
+    deviation = float(returns.std())
+    # Squares of next to nothing round to 0, those of the greatest numbers to infinity.
+    return float(returns.mean()) / deviation if 0.0 < deviation < math.inf else None
+
+
+def max_drawdown(returns: Float64s) -> float | None:
+    """The deepest fall of summed returns below their highest, 0 before the first; not negative. None without any."""
+    earned = np.concatenate([[0.0], np.cumsum(returns)])
+    return float(np.max(np.maximum.accumulate(earned) - earned)) if len(returns) else None
+
+
+def profit_factor(returns: Float64s) -> float | None:
+    """Gains by losses; None without a loss."""
+    lost = float(-returns[returns < 0].sum())
+    return float(returns[returns > 0].sum()) / lost if 0.0 < lost < math.inf else None
+
+
+def _summed(times_ns: Int64s, returns: Float64s) -> dict[str, Any]:
+    """Of returns that may be summed."""
+    each_ns, means = returns_by_time(times_ns, returns)
     return {
-        "rows": len(times_ns),
+        "rows": len(each_ns),
         "mean": float(means.mean()),
-        "sharpe_ratio": _sharpe(means),
-        "total": float(earned[-1]),
-        "max_drawdown": float(np.max(np.maximum.accumulate(earned) - earned)),
-        "profit_factor": float(means[means > 0].sum()) / lost if lost > 0.0 else None,
+        "sharpe_ratio": sharpe_ratio(means),
+        "total": float(means.sum()),
+        "max_drawdown": max_drawdown(means),
+        "profit_factor": profit_factor(means),
     }
-
-
-def _sharpe(returns: Float64s) -> float | None:
-    """Mean by population standard deviation, of one row: not annualised."""
-    return None if returns.min() == returns.max() else float(returns.mean() / returns.std())

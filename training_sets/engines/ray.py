@@ -131,6 +131,7 @@ def _drive(parent: Connection, address: str, tasks: Mapping[int, Task[Any]]) -> 
     except (BrokenPipeError, ConnectionResetError):
         pass  # nobody reads on
     finally:
+        # The process ends next, and its outcomes are sent.
         with suppress(Exception):
             ray.shutdown()
 

@@ -64,7 +64,7 @@ class Weigher:
         """On the clock of the prices, which is one for all symbols."""
         return next(iter(self.prices.values())).own_ns(times_ns)
 
-    def weights(self, spans: Int64s, prices: Mapping[str, LabelPrices]) -> tuple[Float64s, int]:
+    def weights(self, spans: Int64s) -> tuple[Float64s, int]:
         """Weight and concurrency of each row, float64 (n, 2), each symbol separately; how many weights are unknown.
 
         spans: int64 (3, n), of one split. Raises InvalidRequest when a symbol has no weight above 0.
@@ -80,7 +80,7 @@ class Weigher:
             weights = uniqueness
             if self.weighting.by == "return_attribution":
                 grid_ns = np.arange(starts_ns.min(), ends_ns.max() + 1, self.step_ns)
-                series = prices[symbol].between(int(grid_ns[0]), int(grid_ns[-1]))
+                series = self.prices[symbol].between(int(grid_ns[0]), int(grid_ns[-1]))
                 weights = return_attribution(starts_ns, ends_ns, series.at(grid_ns), step_ns=self.step_ns)
             unknown += int(np.count_nonzero(np.isnan(weights)))
             decayed = weights * time_decay(uniqueness, oldest=self.weighting.oldest)

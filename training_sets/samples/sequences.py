@@ -46,8 +46,8 @@ class FeatureWindows:
 
     length: rows a window. interval_ns, offset_ns: rows so long after multiples of the interval, whole seconds. stride:
     every so many rows one may end, counted from the first of a day. read_delay_ns: the model acts so long after a row
-    can be read. shard, shards: of the days, for several readers in parallel: a
-    worker of a PyTorch DataLoader has the days of its number.
+    can be read. shard, shards: of the days, for several readers in parallel: a worker of a PyTorch DataLoader has the
+    days of its number.
 
     An ``IterableDataset`` is this and no more: ``def __iter__(self): return iter(windows)``.
     """

@@ -9,7 +9,7 @@ from market.events import BUY, SELL
 from tests.laws.messages import MIDNIGHT_NS, trade_message
 from transforms.state import GRIDS_NS, ORDER_NS, SECONDS_KEPT, TILE_COUNT, State, new_state
 from transforms.steps import begin_tile, end_tile, start
-from transforms.tiles import apply_trade_record, end_before, trade_window
+from transforms.tiles import apply_trade_record, end_before, quote_window, trade_window
 
 NOTHING = (0, 0, 0, 0, 0, 0)
 
@@ -51,6 +51,17 @@ def test_windows_of_one_row_hold_what_each_reaches() -> None:
     tiles = closed_at(row_ns, *times_ns, grid_ns=ORDER_NS)["tiles"][0]
     counts = {seconds: trade_window(tiles, row_ns, seconds).trade_count for seconds in (3, 4, 15, 16, 299, 300)}
     assert counts == {3: 4, 4: 6, 15: 8, 16: 10, 299: 10, 300: 12}
+
+
+@pytest.mark.parametrize(("before_window_ns", "is_known"), [(1, True), (0, False), (-1, False)])
+def test_a_quote_window_is_known_if_the_book_was_two_sided_before_it_began(
+    before_window_ns: int,
+    is_known: bool,  # noqa: FBT001  # a table
+) -> None:
+    row_ns = MIDNIGHT_NS + 100 * SECOND_NS
+    state = closed_at(row_ns, grid_ns=SECOND_NS)
+    state["book"]["two_sided_since_ns"][0] = row_ns - 15 * SECOND_NS - before_window_ns
+    assert quote_window(state[0], row_ns, 15).is_known == is_known
 
 
 def test_every_tile_of_the_finest_grid_has_a_place_of_its_own() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
+
+import pytest
 
 from market.clock import DAY_NS, HOUR_NS
 from market.errors import NotFound
@@ -108,3 +111,13 @@ def test_for_a_full_disk_everything_that_can_be_computed_again_goes_unless_a_dat
     assert (unused.exists(), rebuilt.exists()) == (False, True)
     assert remove_caches(folders(tmp_path), metadata(is_building=False), lambda: in_use(tmp_path)) == 10
     assert (used.exists(), served.exists(), rebuilt.exists()) == (True, True, False)
+
+
+def test_a_folder_that_stays_is_a_problem_and_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = put(tmp_path / "kernels" / "unused" / "kernel.py", age_ns=8 * DAY_NS)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_of, **_how: None)
+    done = remove_garbage(
+        folders(tmp_path), metadata(), lambda: in_use(tmp_path), now_ns=NOW_NS, reach=lambda _share: None
+    )
+    assert (done["kernels"], done["bytes"], done["problems"]) == (0, 0, [f"{kernel.parent}: cannot be removed"])
+    assert remove_caches(folders(tmp_path), metadata(), lambda: in_use(tmp_path)) == 0

@@ -188,3 +188,12 @@ def test_a_restart_that_was_missed_near_numbers_that_were_ignored_loses_the_book
     streams.tell(13, replaces=True)
     assert streams.tell(3).mark is not None
     assert not streams.is_valid
+
+
+def test_a_snapshot_repairs_a_lost_book_up_to_an_update_for_each_10_ms_and_a_hundred_more() -> None:
+    for ahead, mark in ((200, None), (201, START)):
+        streams = Streams()
+        streams.tell(50, replaces=True)
+        streams.lose()
+        judged = streams.tell(50 + ahead, replaces=True)
+        assert (judged.is_taken, judged.mark) == (True, mark)

@@ -31,6 +31,14 @@ def test_a_message_is_known_by_its_event_id_or_by_all_of_its_trades() -> None:
     assert seen.seq_of(decoded(None)) is None
 
 
+def test_a_message_is_new_if_neither_it_nor_any_of_its_trades_is_known_or_stated_twice() -> None:
+    seen = SeenMessages()
+    seen.remember(decoded("a", "1", "2"), 7, BEGIN_NS)
+    assert [seen.is_new("b", trades) for trades in ([], ["3"], ["3", "4"], [None, None], ["3", None])] == [True] * 5
+    assert [seen.is_new("b", trades) for trades in (["1"], ["3", "2"], ["3", "3"], ["3", None, "3"])] == [False] * 4
+    assert not seen.is_new("a", ["3"])
+
+
 def test_a_message_of_trades_from_two_is_on_the_disk_with_the_later_one() -> None:
     seen = SeenMessages()
     seen.remember(decoded("a", "1"), 7, BEGIN_NS)

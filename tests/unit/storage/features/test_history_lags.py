@@ -44,6 +44,12 @@ def write(folder: Path, lag_ms: tuple[int, ...] | None, seed: int) -> FeatureLog
     return FeatureLog(folder)
 
 
+def test_a_row_that_was_served_sooner_or_later_than_history_keeps_its_own_time() -> None:
+    stored_ns = START_NS + AVAILABILITY_DELAY_NS + np.array([-1, 0, 1])
+    readable_ns = HistoryLags((250,) * 24).readable_ns(np.full(3, START_NS), stored_ns)
+    assert readable_ns.tolist() == [stored_ns[0], START_NS + 250 * MILLISECOND_NS, stored_ns[2]]
+
+
 @settings(max_examples=25)
 @given(st.integers(0, 60_000), st.integers(0, 60_000), st.integers(0, 10**6), st.integers(0, 70_000))
 def test_every_reader_finds_what_it_would_in_the_log_of_so_slow_a_service(

@@ -153,6 +153,15 @@ def test_a_period_that_is_written_again_is_read_as_it_was_written_last_and_keeps
     assert read(tmp_path) == ([0, 1, 2], [2.0, 1.0, 2.0])
 
 
+def test_a_period_of_rows_that_were_written_again_ends_before_its_end(tmp_path: Path) -> None:
+    write(tmp_path, rows_at([0, 1, 2, 3], 1.0))
+    write(tmp_path, rows_at([1, 2], 2.0))
+    from_ns, to_ns = MIDNIGHT_NS + SECOND_NS, MIDNIGHT_NS + 3 * SECOND_NS
+    found, _ = FeatureLog(tmp_path).read(SYMBOL, BOTH, from_ns=from_ns, to_ns=to_ns)
+    assert found.row_ns.tolist() == [from_ns, from_ns + SECOND_NS]
+    assert found.values[:, 0].tolist() == [2.0, 2.0]
+
+
 def test_of_several_rows_of_one_time_the_latest_created_wins_then_the_last_written(tmp_path: Path) -> None:
     write(tmp_path, rows_at([3, 4], 1.0))
     write(tmp_path, rows_at([2, 3], 2.0))

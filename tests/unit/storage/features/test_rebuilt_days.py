@@ -16,7 +16,7 @@ import pytest
 from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, StoreUnavailable
 from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.features.rebuilt_days import has_rebuilt_day, served_times, write_rebuilt_day
+from storage.features.rebuilt_days import has_rebuilt_day, is_served_whole, served_times, write_rebuilt_day
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 SYMBOL = "BTCUSDT"
@@ -148,3 +148,17 @@ def test_a_part_of_a_day_is_read_from_its_own_row_groups_alone(tmp_path: Path) -
     assert np.array_equal(rows.values, rows_at(0, 400).values)
     with pytest.raises(CorruptStore):
         log.read(SYMBOL, BOTH, from_ns=MIDNIGHT_NS, to_ns=half_ns + 1)
+
+
+def test_a_period_was_served_whole_when_no_second_of_it_lacks_a_row(tmp_path: Path) -> None:
+    with FeatureLogWriter(tmp_path) as writer:
+        for rows in (rows_at(0, 5), rows_at(4, 6), rows_at(7, 9)):
+            writer.append(rows, rows.row_ns + 7)
+    log = FeatureLog(tmp_path)
+    whole = [
+        is_served_whole(
+            log, PRICE, SYMBOL, DATE, first_ns=MIDNIGHT_NS + first * SECOND_NS, last_ns=MIDNIGHT_NS + last * SECOND_NS
+        )
+        for first, last in ((0, 5), (2, 2), (7, 8), (0, 6), (5, 7), (7, 9))
+    ]
+    assert whole == [True, True, True, False, False, False]

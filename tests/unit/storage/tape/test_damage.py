@@ -201,12 +201,13 @@ def test_an_open_segment_that_ends_before_its_checkpoint_lacks_what_was_acknowle
         assert (writer.next_seq, writer.is_end_lost) == (COUNT, True)
 
 
-def test_the_first_segment_ends_before_its_checkpoint_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seq", [1, 4])
+def test_the_first_segment_ends_before_its_checkpoint_too(tmp_path: Path, seq: int) -> None:
     (path,) = recorded(tmp_path, 1)
-    write_checkpoint(tmp_path, SYMBOL, Checkpoint(4, MIDNIGHT_NS, "of any set", b"state"))
+    write_checkpoint(tmp_path, SYMBOL, Checkpoint(seq, MIDNIGHT_NS, "of any set", b"state"))
     reopened(path).write_bytes(b"")
     with TapeWriter(tmp_path, SYMBOL) as writer:
-        assert (writer.next_seq, writer.is_end_lost) == (5, True)
+        assert (writer.next_seq, writer.is_end_lost) == (seq + 1, True)
 
 
 def test_a_checkpoint_of_before_the_end_takes_no_seq(abandoned: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from market.errors import CorruptStore
 from storage.tape import Frame, Hole, TapeWriter, read_tape, read_tape_and_holes, recovery
+from storage.tape.frames import add_frame
 from tests.dead_writers import reopened
 from tests.tape_segments import HEAD_BYTES, HEADER_BYTES, MIDNIGHT_NS, SYMBOL, Recorder, segments
 
@@ -129,6 +130,20 @@ def test_recovery_keeps_what_is_around_damage_in_its_place(tmp_path: Path, recor
     assert isinstance(hole, Hole)
     assert (hole.first_seq, hole.next_seq, hole.recv_ns) == (3, 4, MIDNIGHT_NS + 3)
     assert found == [frame for frame in frames if frame.seq != 3]
+
+
+def test_a_frame_in_the_body_of_a_damaged_one_is_not_taken_for_it(tmp_path: Path, record: Recorder) -> None:
+    inner = bytearray()
+    add_frame(inner, 2, MIDNIGHT_NS, b"never received")
+    frames = record([(MIDNIGHT_NS, b"a"), (MIDNIGHT_NS + 1, bytes(inner)), (MIDNIGHT_NS + 2, b"c")])
+    (segment,) = segments(tmp_path)
+    damaged = bytearray(segment.read_bytes())
+    damaged[HEAD_BYTES + HEADER_BYTES + len(b"a") + 4] ^= 1  # of its checksum
+    segment.write_bytes(damaged)
+    first, hole, last = read_tape_and_holes(tmp_path, SYMBOL)
+    assert [first, last] == [frames[0], frames[2]]
+    assert isinstance(hole, Hole)
+    assert (hole.first_seq, hole.next_seq) == (2, 3)
 
 
 def test_every_flipped_bit_in_a_finished_segment_is_named_and_costs_that_frame_alone(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feature_repo.registry_versions import load_registry_version
 from market.clock import SECOND_NS
 from market.errors import InvalidRequest
 from quality.profile import TableProfile
-from training_sets.checks.inspection import judge_quality
+from training_sets.checks.inspection import judge_quality, value_columns
 from training_sets.request.folds import Fold, Period, TimeBased
 from training_sets.request.request import DatasetRequest
-from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget, Target
+from training_sets.request.targets import RegressionTarget, RiskAdjustedTarget, Target, TripleBarrierTarget
+from training_sets.samples.columns import DatasetFeatures
 from training_sets.samples.splits import FoldTally, SplitRules, assign_rows
 
 PERIODS = (Period("train", 0, 40 * SECOND_NS), Period("test", 40 * SECOND_NS, 60 * SECOND_NS))
@@ -44,3 +46,10 @@ def test_another_split_of_one_label_is_a_finding() -> None:
 def test_a_return_of_too_many_volatilities_is_a_finding() -> None:
     found = told(RiskAdjustedTarget(SECOND_NS), [0.1, -0.2, 0.3], [0.1, -2_000.0])
     assert [each for each in found if each.endswith("at most 1000 of its past volatilities, was target in test 2000")]
+
+
+def test_a_target_with_the_name_of_anothers_barrier_is_refused() -> None:
+    targets = TripleBarrierTarget(SECOND_NS, name="a"), RegressionTarget(SECOND_NS, name="a_t1")
+    request = DatasetRequest(("BTCUSDT",), TimeBased(PERIODS), targets, "1.0.0")
+    with pytest.raises(InvalidRequest, match=r"target names: must not be those of other columns, was a_t1$"):
+        value_columns(request, DatasetFeatures.of_version(load_registry_version("1.0.0").feature_set))

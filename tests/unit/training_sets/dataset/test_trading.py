@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import InvalidRequest
-from training_sets.dataset.trading import Held, times_apart, trading_document
+from training_sets.dataset.trading import Held, sharpe_ratio, times_apart, trading_document
 
 
 def held(sides: list[float], returns: list[float], *, symbol: list[int] | None = None, step: int = 1) -> Held:
@@ -43,6 +43,10 @@ def test_symbols_are_turned_each_by_itself_and_one_time_is_one_return() -> None:
     found = trading_document(held([1, -1, 1, -1], [0.1, 0.1, 0.3, 0.1], symbol=[0, 1, 0, 1]), apart_ns=1, cost=0.0)
     assert found["turnover"] == 0.5
     assert (found["apart"]["rows"], found["apart"]["total"]) == (2, pytest.approx(0.1))
+
+
+def test_returns_whose_squares_round_to_nothing_have_no_sharpe_ratio() -> None:
+    assert sharpe_ratio(np.array([1e-200, 2e-200])) is None
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, unique=True), st.integers(1, 20))

@@ -11,12 +11,19 @@ from feature_repo.registry_versions import load_registry_version
 from ingestion.sources.played.play import play
 from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.compaction import compact_tape
-from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, parse_iso_ns
+from market.clock import HOUR_NS, MILLISECOND_NS, SECOND_NS, ceil_to, parse_iso_ns
+from market.events import KIND_COUNT
+from storage.features.log import FeatureLog
+from storage.features.served_ticks import ServedTickWriter
 from storage.instruments import InstrumentPins
+from storage.raw.events import stream_events
 from storage.raw.raw_data import RawData
 from tests.pipelines import pipeline_in
 from training_sets.rebuild.rebuild import rebuild_rows_at
 from training_sets.rebuild.ticks import TickRows, newest_given
+from training_sets.request.request import LONGEST_LAG_NS
+from training_sets.samples.asked import SymbolTicks
+from training_sets.samples.known import NO_ROW
 from transforms.kernel import Kernel, compile_kernel
 
 SYMBOL = "BTCUSDT"
@@ -67,6 +74,25 @@ def test_the_newest_tick_given_is_that_after_a_message_or_a_whole_second_however
     until_ns = np.array([first + SECOND_NS + 777, far - HOUR_NS + 1_700 * MILLISECOND_NS, far + 10 * SECOND_NS + 1])
     given = newest_given(RawData(raw), SYMBOL, until_ns, grid_ns=GRID_NS)
     assert given.tolist() == [first + SECOND_NS, far - HOUR_NS + SECOND_NS, far + 10 * SECOND_NS]
+    within_ns = first + np.arange(1, 10) * GRID_NS + 777
+    kinds, to_ns = range(KIND_COUNT), first + SECOND_NS
+    events = [piece for piece, _ in stream_events(RawData(raw), SYMBOL, kinds=kinds, from_ns=first, to_ns=to_ns)]
+    came_ns = np.concatenate([piece["recv_ns"] for piece in events])
+    expected = [ceil_to(int(came_ns[came_ns < at].max()) + 1, GRID_NS) for at in within_ns // GRID_NS * GRID_NS]
+    assert newest_given(RawData(raw), SYMBOL, within_ns, grid_ns=GRID_NS).tolist() == expected
     together = np.sort(np.concatenate([until_ns, first + np.arange(50) * 37 * MILLISECOND_NS]))
     alone = [newest_given(RawData(raw), SYMBOL, each, grid_ns=GRID_NS) for each in together.reshape(-1, 1)]
     assert newest_given(RawData(raw), SYMBOL, together, grid_ns=GRID_NS).tolist() == np.concatenate(alone).tolist()
+
+
+def test_a_row_on_record_answers_for_the_time_to_live_and_no_longer(raw: Path, kernel: Kernel, tmp_path: Path) -> None:
+    last_ns = BEGINS_NS[-1] + 9 * GRID_NS
+    served = rebuild_rows_at(RawData(raw), SYMBOL, kernel, np.array([last_ns]))
+    writer = ServedTickWriter(tmp_path)
+    writer.append(served, served.row_ns + MILLISECOND_NS)
+    writer.close()
+    end_ns = last_ns + LONGEST_LAG_NS
+    ticks = SymbolTicks(kernel, SYMBOL, FeatureLog(tmp_path), RawData(raw), grid_ns=GRID_NS, to_ns=end_ns + 1)
+    answers = ticks.answers(np.array([last_ns + MILLISECOND_NS, end_ns, end_ns + 1]))
+    assert answers.row_ns.tolist() == [last_ns, last_ns, NO_ROW]
+    assert answers.is_measured.tolist() == [True, True, False]

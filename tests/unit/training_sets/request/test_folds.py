@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from training_sets.request.folds import (
     WalkForward,
     check_periods,
     covered,
+    default_periods,
     make_folds,
     path_periods,
 )
@@ -95,6 +97,30 @@ def test_random_blocks_cover_the_period_and_are_the_same_for_a_seed(seconds: int
     check_periods(fold.periods)
 
 
+@pytest.mark.parametrize(("blocks", "aside"), [(3, 1), (13, 1), (14, 2), (19, 2), (20, 3)])
+def test_validation_and_test_have_15_percent_of_the_blocks_rounded_down_one_at_least(blocks: int, aside: int) -> None:
+    [fold] = make_folds(RandomBlocks(0, blocks * SECOND_NS, SECOND_NS))
+    seconds = Counter[str]()
+    for period in fold.periods:
+        seconds[period.name] += (period.end_ns - period.start_ns) // SECOND_NS
+    assert seconds == {"validation": aside, "test": aside, "train": blocks - 2 * aside}
+
+
+def test_the_default_split_ends_at_whole_seconds_from_the_start_rounded_down() -> None:
+    periods = default_periods(5, 11 * SECOND_NS + 6)
+    assert [(period.name, period.start_ns, period.end_ns) for period in periods] == [
+        ("train", 5, 7 * SECOND_NS + 5),
+        ("validation", 7 * SECOND_NS + 5, 9 * SECOND_NS + 5),
+        ("test", 9 * SECOND_NS + 5, 11 * SECOND_NS + 6),
+    ]
+
+
+def test_cpcv_groups_differ_by_a_second_at_most() -> None:
+    strategy = PurgedCombinations(0, 11 * SECOND_NS, 4, 1)
+    bounds = [path_periods(strategy, fold)[0][:2] for fold in range(4)]
+    assert bounds == [(start * SECOND_NS, end * SECOND_NS) for start, end in itertools.pairwise((0, 2, 5, 8, 11))]
+
+
 def test_another_seed_deals_other_blocks() -> None:
     dealt = {
         make_folds(RandomBlocks(start_ns=0, end_ns=100 * SECOND_NS, block_ns=SECOND_NS, seed=seed))[0].periods
@@ -165,7 +191,7 @@ def test_every_path_is_each_group_once_from_a_fold_that_tests_it(groups: int, te
         for start_ns, end_ns, path in path_periods(strategy, fold.number):
             assert any(begin <= start_ns and end_ns <= end for begin, end in tested)
             paths.setdefault(path, []).append((start_ns, end_ns))
-    assert len(paths) == math.comb(groups, test_groups) * test_groups // groups
+    assert sorted(paths) == list(range(math.comb(groups, test_groups) * test_groups // groups))
     for spans in paths.values():
         bounds = [bound for span in sorted(spans) for bound in span]
         assert bounds[0] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from market.clock import SECOND_NS
@@ -17,6 +17,7 @@ MOMENTS = st.integers(0, 20).map(lambda tick: tick * SECOND_NS // 10) | st.sampl
 ROWS = st.lists(st.tuples(MOMENTS, st.sampled_from((1, 7, SECOND_NS // 5, 2 * LONGEST_LAG_NS))), max_size=8)
 
 
+@example(rows=[(LONGEST_LAG_NS, 1)], times=[(0, 0)])  # as far away as a row may be on record
 @given(rows=ROWS, times=st.lists(st.tuples(MOMENTS, st.sampled_from((-1, 0, 1, 7, 8))), min_size=1))
 def test_it_is_the_newest_row_that_had_come_since_the_first_time_it_came(
     rows: list[tuple[int, int]], times: list[tuple[int, int]]

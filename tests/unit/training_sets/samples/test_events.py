@@ -49,6 +49,12 @@ def test_an_event_follows_from_what_came_before_it_alone() -> None:
     assert cusum_events(walk[:3_000], thresholds[:3_000]).tolist() == whole[whole < 3_000].tolist()
 
 
+def test_a_move_of_exactly_the_threshold_is_no_event() -> None:
+    prices = np.array([1.0, 1.01, 1.0])
+    assert cusum_events(prices, np.full(3, np.log(1.01))).tolist() == []
+    assert cusum_events(prices, np.full(3, np.nextafter(np.log(1.01), 0.0))).tolist() == [1, 2]
+
+
 def test_a_threshold_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="thresholds: must be above 0"):
         cusum_events(np.ones(3), np.zeros(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +13,7 @@ from market.clock import DAY_NS, MILLISECOND_NS, SECOND_NS
 from storage.features.log import FeatureLog, FeatureLogWriter
 from training_sets.request.request import LONGEST_LAG_NS
 from training_sets.samples.known import NO_ROW, TOO_LATE, Lags, arrivals, came_too_late
+from training_sets.samples.prices import MID
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 
 DELAYS_NS = st.sampled_from(
@@ -18,6 +21,7 @@ DELAYS_NS = st.sampled_from(
 ) | st.sampled_from((LONGEST_LAG_NS, LONGEST_LAG_NS + 1, 2 * LONGEST_LAG_NS))
 
 
+@example({0: SECOND_NS, 1: 0})  # both can be read at one moment
 @given(st.dictionaries(st.integers(0, 90), DELAYS_NS, min_size=1))
 def test_a_row_is_too_late_when_a_newer_one_can_be_read_no_later_or_its_time_to_live_is_over(
     delays: dict[int, int],
@@ -85,6 +89,18 @@ def test_what_a_sample_has_is_the_same_however_its_times_are_cut_into_readings(
         found = [arrivals(log, chosen, "BTCUSDT", each) for each in cut]
         told = [tuple(pair) for row_ns, had_ns in found for pair in zip(row_ns.tolist(), had_ns.tolist(), strict=True)]
         assert told == expected
+
+
+def test_a_row_that_was_revised_later_is_had_as_it_was_known_first(tmp_path: Path) -> None:
+    row_ns = np.arange(3, dtype=np.int64) * SECOND_NS
+    rows = FeatureRows("BTCUSDT", MID, row_ns, np.ones((3, 1)), np.zeros((3, 1), np.int8))
+    with FeatureLogWriter(tmp_path) as writer:
+        for lag_ns in (10 * MILLISECOND_NS, 2 * LONGEST_LAG_NS):
+            writer.append(rows, row_ns + lag_ns)
+            writer.flush()
+    found_ns, had_ns = arrivals(FeatureLog(tmp_path), MID, "BTCUSDT", row_ns)
+    assert found_ns.tolist() == row_ns.tolist()
+    assert had_ns.tolist() == (row_ns + 10 * MILLISECOND_NS).tolist()
 
 
 def test_lags_do_not_depend_on_how_the_samples_are_cut() -> None:

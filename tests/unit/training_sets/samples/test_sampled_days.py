@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, parse_iso_ns, utc_date
+from storage.features.history_lags import HistoryLags
 from storage.features.log import FeatureLog
 from storage.features.parts import group_folder
 from storage.retention.features import delete_feature_days, expired_feature_days
@@ -152,6 +153,15 @@ def test_another_feature_set_or_interval_has_blocks_of_its_own(log: Log) -> None
     )
     assert log.asked != []
     assert sampled(log) == []
+
+
+def test_a_log_with_history_lags_has_blocks_of_its_own(log: Log) -> None:
+    sampled(log)
+    lagging = FeatureLog(log.folder, HistoryLags((40,) * 24))
+    for expected in ([("2026-01-05", "2026-01-07")], []):
+        log.asked.clear()
+        SampledDays(lagging, CHOSEN, SYMBOLS, interval_ns=10 * MINUTE_NS, retrieve=log.retrieve).known(times(2))
+        assert log.asked == expected
 
 
 def test_a_day_keeps_a_bounded_number_of_blocks_the_newest(log: Log) -> None:

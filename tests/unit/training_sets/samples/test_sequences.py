@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,12 @@ def test_a_stride_leaves_windows_out_and_impossible_ones_are_refused(tmp_path: P
         windows_of(log, "train", 10, step=5, offset=5)
     with pytest.raises(InvalidRequest, match="length and stride must be 1 or more"):
         windows_of(log, "train", 0)
+
+
+def test_no_window_holds_rows_of_two_periods_although_the_one_between_has_no_row(tmp_path: Path) -> None:
+    log = write(tmp_path, holes=set(), restarts=set(), late=set())
+    bounds = [BEGIN_NS + second * SECOND_NS for second in (0, 11, 14, 30)]
+    names = ("train", "test", "train")
+    fold = Fold(None, tuple(Period(name, *ends) for name, ends in zip(names, pairwise(bounds), strict=True)))
+    windows = FeatureWindows(log, SET, SYMBOL, fold, "train", SplitRules(1), 2, 5 * SECOND_NS)
+    assert [window[:, 0].tolist() for window, _ in windows] == [[0, 5], [5, 10], [15, 20], [20, 25]]

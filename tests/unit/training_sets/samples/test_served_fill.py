@@ -67,6 +67,11 @@ def test_a_row_on_its_way_keeps_no_newer_one_back(tmp_path: Path) -> None:
     assert filled(tmp_path, [60], 5) == [2.0]
 
 
+def test_a_row_on_its_way_at_the_end_of_a_piece_fills_nothing_of_the_next_before_it_comes(tmp_path: Path) -> None:
+    log(tmp_path, {57: 1.0, 58: 2.0, 70: NAN, 90: NAN}, {58: 30})
+    assert filled(tmp_path, [60, 70, 90], 60, (1,)) == [1.0, 1.0, 2.0]
+
+
 @settings(max_examples=40)
 @given(
     st.dictionaries(st.integers(0, 200), st.floats(1, 9) | st.just(NAN), min_size=1),
