@@ -23,11 +23,18 @@ def matching(folder: Place, pattern: str) -> list[Place]:
     if isinstance(folder, ObjectPath) or "/" in pattern or "**" in pattern:
         return sorted(folder.glob(pattern))
     # A third of the time: a build lists some thousand folders of a few files.
+    return [folder / name for name in names_matching(folder, pattern)]
+
+
+def names_matching(folder: Place, pattern: str) -> list[str]:
+    """Names of what is in a folder and matches, sorted: a day's paths take several times as long as their names."""
+    if isinstance(folder, ObjectPath):
+        return sorted(path.name for path in folder.glob(pattern))
     try:
         names = os.listdir(folder)  # noqa: PTH208  # names alone
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
-    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
+    return sorted(fnmatch.filter(names, pattern))
 
 
 def file_pieces(path: Place) -> Iterator[bytes]:
