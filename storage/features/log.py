@@ -22,7 +22,7 @@ from market.errors import InvalidRequest, NotFound
 from storage.features.group_rows import AskedRows, raise_missing_row, read_group, whole_rows
 from storage.features.history_lags import HistoryLags
 from storage.features.part_times import Int64s, stated_times
-from storage.features.parts import PART, PartFile, group_folder, part_path, parts_of_date
+from storage.features.parts import PART, PartFile, group_folder, part_path, part_periods
 from storage.file_group import FileGroup
 from storage.file_locks import exclusive, shared
 from storage.instruments import checked_symbol
@@ -254,7 +254,7 @@ class FeatureLog:
             folder = self.of_symbol(group, symbol)
             dates = reversed(matching(folder, "date=*"))
             ends = (
-                max((end for path, _, end in parts_of_date(date) if path.name.startswith(f"{PART}-")), default=None)
+                max((last for name, _, last in part_periods(date) if name.startswith(f"{PART}-")), default=None)
                 for date in dates
             )
             newest.append(next((end for end in ends if end is not None), None))

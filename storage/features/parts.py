@@ -13,7 +13,7 @@ time the last written wins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -72,30 +72,23 @@ class PartFile:
         self.first_ns = self.last_ns = 0
 
     def append(self, rows: FeatureRows, times: Sequence[pa.Array[Any]]) -> None:
-        """Write rows, one at least, as a row group. times: their ``stated_times``, which their groups share.
-
-        Raises StoreUnavailable.
-        """
-        first, last = int(rows.row_ns.min()), int(rows.row_ns.max())
+        """Write rows, one at least, as a row group. times: their ``stated_times``. Raises StoreUnavailable."""
+        first = int(rows.row_ns.min())
         self.first_ns = min(self.first_ns or first, first)
-        self.last_ns = max(self.last_ns, last)
-        columns = [*times]
+        self.last_ns = max(self.last_ns, int(rows.row_ns.max()))
         # from_pandas would turn NaN into null.
-        columns += [pa.array(rows.values[:, index], from_pandas=False) for index in self._group.indices]
+        values = (pa.array(rows.values[:, index], from_pandas=False) for index in self._group.indices)
         status = pa.array(rows.status[:, rows.feature_set.groups.index(self._group)], pa.int8())
-        columns.append(_STATUSES.take(status))
         schema = _schema(self._group, self._symbol)
         if not self._parquet.is_open:
             self._parquet.open(schema, **PART_FORMAT)
-        self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(rows))
+        table = pa.table([*times, *values, _STATUSES.take(status)], schema=schema)
+        self._parquet.write(table, row_group_rows=len(rows))
 
     def finish(self) -> Path:
         """Close the file; gives it as it is staged. Raises StoreUnavailable."""
-
-        def overlapping() -> list[Place]:
-            return [path for path, _, _ in parts_of_date(self._folder, self.first_ns, self.last_ns + 1)]
-
-        known = read_listed(overlapping, generation)
+        period = self.first_ns, self.last_ns + 1
+        known = read_listed(lambda: [path for path, _, _ in parts_of_date(self._folder, *period)], generation)
         return self._parquet.finish({"generation": str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
@@ -217,8 +210,17 @@ def parts_of_date(folder: Place, from_ns: int | None = None, to_ns: int | None =
 
     Raises CorruptStore for another name.
     """
-    parts = []
-    # A day has up to 1,440 names, which are gone through for each new part: pieces are not put in a list.
+    parts = [
+        (folder / name, first_ns, last_ns)
+        for name, first_ns, last_ns in part_periods(folder)
+        if (from_ns is None or last_ns >= from_ns) and (to_ns is None or first_ns < to_ns)
+    ]
+    return sorted(parts, key=lambda part: part[1:])
+
+
+def part_periods(folder: Place) -> Iterator[tuple[str, int, int]]:
+    """Each part's name, first and last row time, of one date, by name. Raises as ``parts_of_date``."""
+    # A day has up to 1,440, which are gone through for each new part: neither paths nor lists of pieces are made.
     for name in names_matching(folder, "*-*.parquet"):
         kind, _, period = name.removesuffix(".parquet").partition("-")
         if kind not in _KINDS:
@@ -230,12 +232,9 @@ def parts_of_date(folder: Place, from_ns: int | None = None, to_ns: int | None =
             if kind == PART and more:
                 int(more)  # of another kind it is what it was made of
         except ValueError as error:
-            raise CorruptStore(
-                f"{folder / name}: must be part-<first row>-<last row>.parquet, was another name"
-            ) from error
-        if (from_ns is None or last_ns >= from_ns) and (to_ns is None or first_ns < to_ns):
-            parts.append((folder / name, first_ns, last_ns))
-    return sorted(parts, key=lambda part: part[1:])
+            path = folder / name
+            raise CorruptStore(f"{path}: must be part-<first row>-<last row>.parquet, was another name") from error
+        yield name, first_ns, last_ns
 
 
 def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int | None) -> list[int]:
