@@ -21,8 +21,8 @@ from market.clock import DAY_NS, parse_iso_ns, utc_date
 from market.errors import InvalidRequest, NotFound
 from storage.features.group_rows import AskedRows, raise_missing_row, read_group, whole_rows
 from storage.features.history_lags import HistoryLags
-from storage.features.part_times import Int64s
-from storage.features.parts import PART, PartFile, group_folder, part_path, parts_of_date
+from storage.features.part_times import Int64s, stated_times
+from storage.features.parts import PART, PartFile, group_folder, part_path, part_periods
 from storage.file_group import FileGroup
 from storage.file_locks import exclusive, shared
 from storage.instruments import checked_symbol
@@ -137,12 +137,13 @@ class FeatureLogWriter:
         available_ns = np.concatenate([available for _, available in buffer])
         day = rows.row_ns // DAY_NS
         for date in np.unique(day).tolist():
-            of_date = np.flatnonzero(day == date)
+            of_date = rows.only(day == date)
+            times = stated_times(of_date.row_ns, available_ns[day == date])
             for group in feature_set.groups:
                 folder = self.log.of_date(group, symbol, utc_date(date * DAY_NS))
                 part = PartFile(folder, PART, symbol, group, sync=files.sync)
                 files.on_leaving(part.discard)
-                part.append(rows, available_ns, of_date)
+                part.append(of_date, times)
                 files.add(part_path(folder, part.first_ns, part.last_ns), part.finish())
         files.on_published(partial(self._forget, key))
 
@@ -253,7 +254,7 @@ class FeatureLog:
             folder = self.of_symbol(group, symbol)
             dates = reversed(matching(folder, "date=*"))
             ends = (
-                max((end for path, _, end in parts_of_date(date) if path.name.startswith(f"{PART}-")), default=None)
+                max((last for name, _, last in part_periods(date) if name.startswith(f"{PART}-")), default=None)
                 for date in dates
             )
             newest.append(next((end for end in ends if end is not None), None))

@@ -13,7 +13,7 @@ time the last written wins (``market.written_order``).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -25,19 +25,10 @@ from market.clock import utc_date
 from market.errors import CorruptStore
 from market.written_order import GENERATION, stated_generation, written_order
 from storage.durable_files import FileVersion, file_version
-from storage.features.part_times import (
-    AVAILABLE,
-    CREATED,
-    EVENT,
-    TIME,
-    TIME_BEFORE,
-    Int64s,
-    event_unit_ns,
-    stated_times,
-)
+from storage.features.part_times import AVAILABLE, CREATED, EVENT, TIME, TIME_BEFORE, event_unit_ns
 from storage.group_sync import GroupSync
 from storage.parquet_files import StagedParquet, opened_parquet, reading_parquet
-from storage.places import Place, SamePlace, matching
+from storage.places import Place, SamePlace, matching, names_matching
 from transforms.rows import FeatureGroup, FeatureRows
 from transforms.status import STATUS_NAMES
 
@@ -61,6 +52,8 @@ PART_FORMAT: Final[Mapping[str, Any]] = {
     "write_page_checksum": True,
 }
 """How a part is written, as ``pyarrow.parquet.write_table`` takes it."""
+_KINDS: Final = frozenset({PART, REBUILT, REVISED})
+_STATUSES: Final = pa.array(STATUS_NAMES)
 
 
 class PartFile:
@@ -79,30 +72,24 @@ class PartFile:
         self._parquet = StagedParquet(folder / f"{kind}.parquet", sync=sync)
         self.first_ns = self.last_ns = 0
 
-    def append(self, rows: FeatureRows, available_ns: Int64s, chosen: Int64s | slice = slice(None)) -> None:
-        """Write the chosen rows, one at least, as a row group. Raises StoreUnavailable."""
-        row_ns = rows.row_ns[chosen]
-        first, last = int(row_ns.min()), int(row_ns.max())
+    def append(self, rows: FeatureRows, times: Sequence[pa.Array[Any]]) -> None:
+        """Write rows, one at least, as a row group. times: their ``stated_times``. Raises StoreUnavailable."""
+        first = int(rows.row_ns.min())
         self.first_ns = min(self.first_ns or first, first)
-        self.last_ns = max(self.last_ns, last)
-        columns: list[pa.Array[Any]] = [*stated_times(row_ns, available_ns[chosen])]
+        self.last_ns = max(self.last_ns, int(rows.row_ns.max()))
         # from_pandas would turn NaN into null.
-        columns += [pa.array(rows.values[chosen, index], from_pandas=False) for index in self._group.indices]
-        status = pa.array(rows.status[chosen, rows.feature_set.groups.index(self._group)], pa.int8())
-        columns.append(pa.DictionaryArray.from_arrays(status, pa.array(STATUS_NAMES)).cast(pa.string()))
+        values = (pa.array(rows.values[:, index], from_pandas=False) for index in self._group.indices)
+        status = pa.array(rows.status[:, rows.feature_set.groups.index(self._group)], pa.int8())
         schema = _schema(self._group, self._symbol)
         if not self._parquet.is_open:
             self._parquet.open(schema, **PART_FORMAT)
-        self._parquet.write(pa.table(columns, schema=schema), row_group_rows=len(row_ns))
+        table = pa.table([*times, *values, _STATUSES.take(status)], schema=schema)
+        self._parquet.write(table, row_group_rows=len(rows))
 
     def finish(self) -> Path:
         """Close the file; gives it as it is staged. Raises StoreUnavailable."""
-
-        def overlapping() -> list[Place]:
-            known = parts_of_date(self._folder)
-            return [path for path, start, end in known if start <= self.last_ns and end >= self.first_ns]
-
-        known = read_listed(overlapping, generation)
+        period = self.first_ns, self.last_ns + 1
+        known = read_listed(lambda: [path for path, _, _ in parts_of_date(self._folder, *period)], generation)
         return self._parquet.finish({GENERATION: str(max(known, default=-1) + 1)})
 
     def discard(self) -> None:
@@ -212,31 +199,42 @@ def parts_in_order(folder: Place, from_ns: int | None, to_ns: int | None) -> lis
     first = "" if from_ns is None else f"date={utc_date(from_ns)}"
     last = "date=~" if to_ns is None else f"date={utc_date(to_ns - 1)}"
     dates = [date for date in matching(folder, "date=*") if first <= date.name <= last]
-    parts = [
-        (part, start, end)
-        for date in dates
-        for part, start, end in parts_of_date(date)
-        if (from_ns is None or end >= from_ns) and (to_ns is None or start < to_ns)
-    ]
+    parts = [(part, start, end) for date in dates for part, start, end in parts_of_date(date, from_ns, to_ns)]
     in_time = all(end < start for (_, _, end), (_, start, _) in itertools.pairwise(parts))
     found = [part for part, _, _ in parts]
     return found if in_time else sorted(found, key=lambda part: written_order(str(part), generation(part)))
 
 
-def parts_of_date(folder: Place) -> list[tuple[Place, int, int]]:
-    """The parts of one date with their first and last row time, by time. Raises CorruptStore for another name."""
-    parts = []
-    listed = matching(folder, "*-*.parquet")
-    for path in (path for kind in (PART, REBUILT, REVISED) for path in listed if path.name.startswith(f"{kind}-")):
-        kind, *period = path.stem.split("-")
-        if kind != PART:
-            period = period[:2]  # what it was made of follows
-        try:
-            first, last, *_ = map(int, period)
-        except ValueError as error:
-            raise CorruptStore(f"{path}: must be part-<first row>-<last row>.parquet, was another name") from error
-        parts.append((path, first, last))
+def parts_of_date(folder: Place, from_ns: int | None = None, to_ns: int | None = None) -> list[tuple[Place, int, int]]:
+    """The parts of one date whose period touches ``[from_ns, to_ns)``, with their first and last row time, by time.
+
+    Raises CorruptStore for another name.
+    """
+    parts = [
+        (folder / name, first_ns, last_ns)
+        for name, first_ns, last_ns in part_periods(folder)
+        if (from_ns is None or last_ns >= from_ns) and (to_ns is None or first_ns < to_ns)
+    ]
     return sorted(parts, key=lambda part: part[1:])
+
+
+def part_periods(folder: Place) -> Iterator[tuple[str, int, int]]:
+    """Each part's name, first and last row time, of one date, by name. Raises as ``parts_of_date``."""
+    # A day has up to 1,440, which are gone through for each new part: neither paths nor lists of pieces are made.
+    for name in names_matching(folder, "*-*.parquet"):
+        kind, _, period = name.removesuffix(".parquet").partition("-")
+        if kind not in _KINDS:
+            continue
+        first, _, rest = period.partition("-")
+        last, _, more = rest.partition("-")
+        try:
+            first_ns, last_ns = int(first), int(last)
+            if kind == PART and more:
+                int(more)  # of another kind it is what it was made of
+        except ValueError as error:
+            path = folder / name
+            raise CorruptStore(f"{path}: must be part-<first row>-<last row>.parquet, was another name") from error
+        yield name, first_ns, last_ns
 
 
 def row_groups_of_period(file: pq.ParquetFile, from_ns: int | None, to_ns: int | None) -> list[int]:
@@ -283,6 +281,13 @@ def generation(path: Place) -> int:
 
 def _schema(group: FeatureGroup, symbol: str, *, is_before: bool = False) -> pa.Schema:
     """Of a part; is_before: of one that was written before times were microseconds."""
+    return _fields(group, is_before).with_metadata(
+        {"group": group.name, "group_fingerprint": group.fingerprint, "symbol": symbol}
+    )
+
+
+@lru_cache(maxsize=1 << 8)
+def _fields(group: FeatureGroup, is_before: bool) -> pa.Schema:  # noqa: FBT001  # of a cache
     fields: dict[str, pa.DataType] = dict.fromkeys((EVENT, CREATED), TIME_BEFORE if is_before else TIME)
     if not is_before:
         fields[AVAILABLE] = pa.int64()
@@ -290,6 +295,4 @@ def _schema(group: FeatureGroup, symbol: str, *, is_before: bool = False) -> pa.
     fields[STATUS] = pa.string()
     # None is ever null, as what is not known is NaN: Parquet then keeps no validity, and decoding is spared it.
     required = [pa.field(name, kind, nullable=False) for name, kind in fields.items()]
-    return pa.schema(required).with_metadata(
-        {"group": group.name, "group_fingerprint": group.fingerprint, "symbol": symbol}
-    )
+    return pa.schema(required)

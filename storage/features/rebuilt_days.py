@@ -20,7 +20,7 @@ import numpy as np
 from market.clock import SECOND_NS
 from storage.durable_files import changing_files, publish_files, remove_files, rename_file
 from storage.features.log import FeatureLog
-from storage.features.part_times import Int64s, part_times, time_columns
+from storage.features.part_times import Int64s, part_times, stated_times, time_columns
 from storage.features.parts import (
     PART,
     REBUILT,
@@ -78,8 +78,9 @@ def write_rebuilt_day(  # noqa: PLR0913  # a day, what it is made of, and whethe
             stack.callback(part.discard)
         for rows, available_ns in pieces:
             count += len(rows)
+            times = stated_times(rows.row_ns, available_ns)
             for part in written.values():
-                part.append(rows, available_ns)
+                part.append(rows, times)
         staged: dict[Place, Path] = {}
         replaced: list[Place] = []
         for group, part in written.items():

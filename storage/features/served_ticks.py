@@ -9,6 +9,7 @@ are needed, and this says which of them were served, when, and what their bits w
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
@@ -24,7 +25,7 @@ from storage.features.part_times import Int64s
 from storage.file_group import FileGroup
 from storage.instruments import checked_symbol
 from storage.parquet_files import StagedParquet, opened_parquet
-from storage.places import Place, matching
+from storage.places import Place, matching, names_matching
 from transforms.rows import FeatureRows, FeatureSet
 
 Uint64s = npt.NDArray[np.uint64]
@@ -192,21 +193,20 @@ def served_tick_files(log: FeatureLog, symbol: str, *, from_ns: int, to_ns: int)
         return []
     first, last = f"date={utc_date(from_ns)}", f"date={utc_date(to_ns - 1)}"
     return [
-        path
+        date / name
         for date in matching(folder, "date=*")
         if first <= date.name <= last
-        for path, start, end in _of_date(date)
+        for name, start, end in _of_date(date)
         if end >= from_ns and start < to_ns
     ]
 
 
-def _of_date(folder: Place) -> list[tuple[Place, int, int]]:
-    """The files of one date with their first and last row time. Raises CorruptStore for another name."""
-    found = []
-    for path in matching(folder, f"{_TICKS}-*.parquet"):
+def _of_date(folder: Place) -> Iterator[tuple[str, int, int]]:
+    """The files of one date by name, with their first and last row time. Raises CorruptStore for another name."""
+    for name in names_matching(folder, f"{_TICKS}-*.parquet"):
         try:
-            first, last, _ = map(int, path.stem.removeprefix(f"{_TICKS}-").split("-"))
+            first, last, _ = map(int, name.removeprefix(f"{_TICKS}-").removesuffix(".parquet").split("-"))
         except ValueError as error:
+            path = folder / name
             raise CorruptStore(f"{path}: must be ticks-<first row>-<last row>-<first available>.parquet") from error
-        found.append((path, first, last))
-    return found
+        yield name, first, last

@@ -16,7 +16,7 @@ from market.clock import DAY_NS, SECOND_NS
 from market.errors import CorruptStore, InvalidRequest, NotFound, StoreUnavailable
 from storage.features.known_values import may_know
 from storage.features.log import FeatureLog, FeatureLogWriter
-from storage.features.parts import group_folder
+from storage.features.parts import group_folder, parts_of_date
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from transforms.status import GAP, OK, STATUS_NAMES, WARMUP
 
@@ -237,6 +237,21 @@ def test_a_part_that_is_not_what_was_written_is_corrupt_and_named(tmp_path: Path
     path.rename(path.with_name("part-x.parquet"))
     with pytest.raises(CorruptStore, match="must be part-<first row>-<last row>"):
         read(tmp_path)
+
+
+def test_the_parts_of_a_period_are_those_that_touch_it(tmp_path: Path) -> None:
+    for seconds in ([20, 21], [0, 1], [10, 11], [10, 11]):
+        write(tmp_path, rows_at(seconds))
+    [folder] = (group_folder(tmp_path, PRICE) / f"symbol={SYMBOL}").iterdir()
+    (folder / "notes-of-a-reader.parquet").touch()
+
+    def found(*period: int) -> list[int]:
+        parts = parts_of_date(folder, *(MIDNIGHT_NS + each * SECOND_NS for each in period))
+        assert all(path.is_file() for path, _, _ in parts)
+        return [(first_ns - MIDNIGHT_NS) // SECOND_NS for _, first_ns, _ in parts]
+
+    assert found() == [0, 10, 10, 20]
+    assert [found(1, 10), found(2, 10), found(11, 21), found(22)] == [[0], [], [10, 10, 20], []]
 
 
 def test_rows_that_disagree_with_their_set_are_refused(tmp_path: Path) -> None:
