@@ -40,6 +40,7 @@ from runtime.commands import (
     upkeep,
     verify,
 )
+from runtime.interpreter import collect_seldom
 
 
 def _print_version(wanted: bool) -> None:
@@ -135,6 +136,7 @@ def main() -> None:
 
     An error of ours is one line on standard error, or one JSON document with --json.
     """
+    collect_seldom()
     code = 1
     try:
         run_command()
