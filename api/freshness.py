@@ -9,15 +9,13 @@ from fastapi import APIRouter
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.checks import Answer, Check
+from api.freshness_document import freshness_document
 from api.services import ProcessServices, Services
 from feature_repo.freshness import slo_of
-from market.clock import SECOND_NS, format_iso, to_datetime
+from market.clock import format_iso, to_datetime
 from storage.database.freshness import WindowLooks
-from storage.online.vector import OnlineVector
 
 FRESHNESS: Final = "freshness"
-BUDGET: Final = "30d"
-"""The window of the error budget."""
 
 router = APIRouter(prefix="/features", tags=["features"])
 
@@ -29,40 +27,6 @@ def freshness(services: Services) -> dict[str, Any]:
     looks = () if services.freshness is None else services.freshness.windows(to_datetime(now_ns))
     vectors = [vector for vector in services.online.read(services.symbols) if vector is not None]
     return {"timestamp": format_iso(now_ns), "views": freshness_document(looks, vectors, now_ns=now_ns)}
-
-
-def freshness_document(
-    looks: Sequence[WindowLooks], vectors: Sequence[OnlineVector], *, now_ns: int
-) -> dict[str, dict[str, Any]]:
-    """By view: its objectives, the age of each symbol's row, and the windows of each tier; None without checks."""
-    served = {view for vector in vectors for view in vector.statuses}
-    return {
-        view: {
-            "freshness_slo_seconds": slo_of(view).freshness.total_seconds(),
-            "coverage_slo": slo_of(view).coverage,
-            "age_seconds": {
-                vector.symbol: vector.age_ns(now_ns) / SECOND_NS for vector in vectors if view in vector.statuses
-            },
-            "tiers": _tiers([each for each in looks if each.view == view]),
-        }
-        for view in sorted(served | {each.view for each in looks})
-    }
-
-
-def _tiers(looks: Sequence[WindowLooks]) -> dict[str, dict[str, Any]]:
-    tiers: dict[str, dict[str, Any]] = {}
-    for each in looks:
-        burn_rate = each.burn_rate(slo_of(each.view).coverage)
-        tier = tiers.setdefault(str(each.tier), {})
-        tier[each.window] = {
-            "looks": each.looks,
-            "fresh": each.fresh_share,
-            "coverage": each.coverage,
-            "burn_rate": burn_rate,
-        }
-        if each.window == BUDGET:
-            tier["budget_left"] = 1.0 - burn_rate
-    return tiers
 
 
 def freshness_check(services: ProcessServices) -> Check:

@@ -42,6 +42,7 @@ from runtime.commands import (
     verify,
 )
 from runtime.commands.printing import PrintedWarnings, print_line
+from runtime.interpreter import collect_seldom
 
 
 def _print_version(wanted: bool) -> None:
@@ -138,6 +139,7 @@ def main() -> None:
 
     An error of ours is one line on standard error, or one JSON document with --json.
     """
+    collect_seldom()
     code = 1
     try:
         run_command()

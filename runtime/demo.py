@@ -49,7 +49,8 @@ from transforms.rows import FeatureRows, FeatureSet
 LABEL_HORIZON_NS: Final = 30 * SECOND_NS
 
 _READ_WITH_FEAST_ALONE: Final = """\
-import json, sys, typeguard
+import gc, json, sys, typeguard
+gc.disable()  # an import looks for garbage a quarter of its time, and this process ends soon
 # Feast's own checks of its classes, left out as in feature_repo: they are 3 of 5 seconds of a processor of its import.
 typeguard.typechecked = lambda target=None, **_options: target if target is not None else lambda each: each
 from feast import FeatureStore

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
 from runtime.servers import Servers
 from runtime.settings import Settings, object_store_properties
 
@@ -120,6 +119,7 @@ def compiled_kernel(settings: Settings, version: str) -> Kernel:
 
 def warming_plan(settings: Settings) -> WarmingPlan:
     """Where everything is that an engine of another version is warmed up from; its feature set is to be replaced."""
+    from feature_repo.registry_versions import DEFAULT_VERSION, load_registry_version
     from ingestion.pipeline.warming import WarmingPlan
 
     return WarmingPlan(

@@ -118,35 +118,25 @@ def list_datasets(
 
     Example: feature-service dataset list --data demo
     """
-    from api.schemas import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
 
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
-    documents = [dataset_document(record).model_dump(mode="json") for record in found]
-    if not as_json:
-        print_table(
-            ("dataset_id", "status", "symbols", "train", "created, UTC"),
-            [
-                (
-                    each["dataset_id"],
-                    each["status"],
-                    each["symbols"],
-                    each["train_records"],
-                    _minute(each["created_at"]),
-                )
-                for each in documents
-            ],
-            whole=("dataset_id", "created, UTC"),
-            nothing="no dataset yet: feature-service dataset build makes one",
-        )
+    if as_json:
+        from api.schemas import dataset_document
+
+        print_document([dataset_document(record).model_dump(mode="json") for record in found], as_json=True)
         return
-    print_document(documents, as_json=True)
-
-
-def _minute(iso: str) -> str:
-    return f"{iso[:10]} {iso[11:16]}"
+    print_table(
+        ("dataset_id", "status", "symbols", "train", "created, UTC"),
+        [
+            (each.dataset_id, each.status, each.symbols, each.train_records, f"{each.created_at:%Y-%m-%d %H:%M}")
+            for each in found
+        ],
+        whole=("dataset_id", "created, UTC"),
+        nothing="no dataset yet: feature-service dataset build makes one",
+    )
 
 
 @app.command("show")

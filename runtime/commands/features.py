@@ -30,13 +30,14 @@ def list_features(as_json: AsJson = False) -> None:
 
     Example: feature-service features list | grep vwap
     """
-    from api.catalogue import catalogue_document
-    from runtime.feature_page import duration_text
-    from transforms.catalogue import FEATURES
-
     if as_json:
+        from api.catalogue import catalogue_document
+
         print_document(catalogue_document(), as_json=True)
     else:
+        from runtime.feature_page import duration_text
+        from transforms.catalogue import FEATURES
+
         print_table(
             ("name", "group", "unit", "horizon", "formula"),
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -25,6 +24,7 @@ def mcp(
 
     Example: feature-service mcp --url http://127.0.0.1:4900
     """
+    import asyncio
     from importlib.util import find_spec
 
     from market.errors import InvalidRequest

@@ -19,7 +19,7 @@ def status(data: DataFolder = None, as_json: AsJson = False) -> None:
 
     Exits 1 when a task is late: its last success is older than twice its period.
     """
-    from api.freshness import freshness_document
+    from api.freshness_document import freshness_document
     from market.clock import SystemClock, to_datetime
     from runtime.commands.alerts import print_alerts
     from runtime.commands.upkeep import print_states

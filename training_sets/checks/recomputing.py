@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -70,7 +71,9 @@ class PastRows:
         if self.is_whole:
             return _records(self.rebuild, kinds, begin_ns, last_ns)
         near_ns = near_horizon_ns(chosen)
-        near = sum(_records(self.rebuild, kinds & MANY, at_ns - near_ns, at_ns) for at_ns in self.row_ns)
+        # What two rows look back at is read once.
+        read_from = (max(at_ns - near_ns, before_ns) for before_ns, at_ns in pairwise((0, *self.row_ns)))
+        near = sum(_records(self.rebuild, kinds & MANY, *span) for span in zip(read_from, self.row_ns, strict=True))
         return near + _records(self.rebuild, kinds - MANY, begin_ns, last_ns)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 
 from market.events import ASK, BID, BUY
 
@@ -13,12 +13,14 @@ Fill = tuple[int, int]
 class BookSide:
     """The resting orders of one side. Levels are counted from the best, which is 0."""
 
-    __slots__ = ("_keys", "_lots", "_queues", "_sign", "order_count")
+    __slots__ = ("_keys", "_lots", "_orders", "_queues", "_sign", "order_count")
 
     def __init__(self, side: int) -> None:
         self._sign = -1 if side == BID else 1
         # sign × tick: ascending from the best price on both sides.
         self._keys: list[int] = []
+        # Orders at each of them: who cancels by rank counts through half a side.
+        self._orders: list[int] = []
         self._queues: dict[int, list[int]] = {}
         self._lots: dict[int, int] = {}
         self.order_count = 0
@@ -49,11 +51,14 @@ class BookSide:
     def add(self, tick: int, lots: int) -> None:
         """Rest an order behind those already at its price."""
         key = self._sign * tick
+        at = bisect_left(self._keys, key)
         if key in self._queues:
+            self._orders[at] += 1
             self._queues[key].append(lots)
             self._lots[key] += lots
         else:
-            insort(self._keys, key)
+            self._keys.insert(at, key)
+            self._orders.insert(at, 1)
             self._queues[key] = [lots]
             self._lots[key] = lots
         self.order_count += 1
@@ -63,23 +68,23 @@ class BookSide:
 
         Raises IndexError when there are not that many.
         """
-        for key in self._keys:
-            queue = self._queues[key]
-            if rank < len(queue):
+        for at, orders in enumerate(self._orders):  # noqa: B007  # where it ended is what is searched
+            if rank < orders:
                 break
-            rank -= len(queue)
+            rank -= orders
         else:
             raise IndexError(f"cancel: must be one of {self.order_count} orders, was {rank} past the last")
-        self._lots[key] -= queue.pop(rank)
+        key = self._keys[at]
+        self._lots[key] -= self._queues[key].pop(rank)
+        self._orders[at] -= 1
         self.order_count -= 1
-        if not queue:
-            self._drop(key)
+        if self._orders[at] == 0:
+            self._drop(at)
 
     def cancel_level(self, level: int) -> None:
         """Withdraw every order of that level."""
-        key = self._keys[level]
-        self.order_count -= len(self._queues[key])
-        self._drop(key)
+        self.order_count -= self._orders[level]
+        self._drop(level)
 
     def take(self, lots: int, *, max_fills: int) -> list[Fill]:
         """Match up to ``lots`` against the oldest orders at the best prices; what finds no order is cancelled."""
@@ -97,8 +102,9 @@ class BookSide:
                 self._lots[key] -= filled
         return fills
 
-    def _drop(self, key: int) -> None:
-        del self._keys[bisect_left(self._keys, key)], self._queues[key], self._lots[key]
+    def _drop(self, level: int) -> None:
+        key = self._keys.pop(level)
+        del self._orders[level], self._queues[key], self._lots[key]
 
 
 class OrderBook:

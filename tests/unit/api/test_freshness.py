@@ -7,7 +7,8 @@ import pytest
 from prometheus_client.core import Metric
 
 from api.checks import Answer
-from api.freshness import freshness_document, freshness_families
+from api.freshness import freshness_families
+from api.freshness_document import freshness_document
 from market.clock import SECOND_NS
 from storage.database.freshness import WindowLooks
 from storage.online.vector import OnlineVector

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,18 +131,31 @@ def test_a_shell_completes_commands_and_options() -> None:
         assert told.stdout.split() == [expected]
 
 
-def test_the_newest_vector_is_read_without_feast() -> None:
-    code = (
-        "import sys; import api.vectors, runtime.servers, runtime.wiring, storage.online.store, feature_repo.project;"
-        "print([name for name in ('feast', 'great_expectations', 'fastapi') if name in sys.modules])"
-    )
+_NEEDED_BY_OTHERS = ("feast", "great_expectations", "fastapi", "numba", "pandas")
+"""Libraries that take long to import."""
+
+
+@pytest.mark.parametrize(
+    "imported",
+    [
+        pytest.param(
+            "api.vectors, runtime.servers, runtime.wiring, storage.online.store, feature_repo.project",
+            id="features latest",
+        ),
+        pytest.param("runtime.servers, runtime.wiring, storage.database.metadata, runtime.doctor", id="dataset list"),
+        pytest.param("api.freshness_document, runtime.upkeep, runtime.wiring, storage.database.freshness", id="status"),
+        pytest.param("runtime.cli", id="--help"),
+    ],
+)
+def test_a_command_that_looks_imports_nothing_that_takes_long(imported: str) -> None:
+    code = f"import sys; import {imported}; print([each for each in {_NEEDED_BY_OTHERS} if each in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
 
 
-def test_a_demo_is_not_played_into_a_folder_that_holds_files(tmp_path: Path) -> None:
-    (tmp_path / "kept").touch()
-    answered = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
-    assert answered.exit_code == 2
-    assert "must be empty or new" in answered.output
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+def test_a_process_that_the_program_spawns_imports_no_command_line() -> None:
+    program = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["feature-service"]
+    module, _, function = program.partition(":")
+    code = f"import sys; from {module} import {function}; print('typer' in sys.modules); {function}()"
+    told = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"False\nfeature-service \S+\n", told.stdout)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from market.clock import DAY_NS, SECOND_NS
+from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from storage.raw.raw_data import RawData
 from tests.engines import Backwards
 from tests.leakage_checks import accused, checking, day_stretches, drawn_rows, plant
-from tests.many_days import rebuilt_here, write_days
+from tests.many_days import BEGIN_NS, CHOSEN, ranges, rebuilt_here, write_days
 from training_sets.checks.blinding import check_features
 from training_sets.checks.log_days import check_stretches
+from training_sets.checks.recomputing import PastRows
+from training_sets.rebuild.sparse_rows import near_horizon_ns
 
 SYMBOLS, DAYS = ("BTCUSDT", "ETHUSDT"), 2
 
@@ -51,3 +53,11 @@ def test_an_engine_is_given_what_it_is_worth_and_no_symbol_that_is_on_a_tape_as_
     with_tape = {**origin.raw, "ETHUSDT": RawData(raw)}
     assert check_features(rows, replace(origin, raw=with_tape)) == expected
     assert [task.rebuild.symbol for task in engine.given] == ["BTCUSDT"] * DAYS
+
+
+def test_what_several_rows_look_back_at_counts_once(raw: Path, tmp_path: Path, kernel_cache: Path) -> None:
+    [days] = ranges(raw, tmp_path / "features", kernel_cache, SYMBOLS[:1])
+    begin_ns = BEGIN_NS + 12 * HOUR_NS
+    hour = PastRows(days.rebuild, tuple(range(begin_ns, begin_ns + HOUR_NS, SECOND_NS)), is_whole=False)
+    # Of trades, of which there is one a minute.
+    assert hour.size() == pytest.approx((HOUR_NS + near_horizon_ns(CHOSEN)) / MINUTE_NS, rel=0.01)
