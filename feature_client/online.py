@@ -57,7 +57,7 @@ def parse_references(feature_refs: Sequence[str]) -> list[tuple[str, str]]:
     """View and name of each ``view:name``. Raises InvalidRequest for another form, or one name of two views."""
     parsed = []
     for reference in feature_refs:
-        view, colon, name = reference.partition(":")
+        view, colon, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
         if not (view and colon and name):
             raise InvalidRequest(f"feature_refs: must be <view>:<feature>, was {reference!r}")
         parsed.append((view, name))
@@ -72,7 +72,7 @@ def symbols_of(entity_rows: Sequence[Mapping[str, Any]], *, is_alone: bool = Tru
     Raises InvalidRequest if a row is not one symbol.
     """
     for row in entity_rows:
-        is_one = row.keys() == {"symbol"} if is_alone else "symbol" in row
+        is_one = isinstance(row, Mapping) and (row.keys() == {"symbol"} if is_alone else "symbol" in row)
         if not is_one or not isinstance(row["symbol"], str):
             rule = "be" if is_alone else "hold"
             raise InvalidRequest(f'entity_rows: must {rule} {{"symbol": <text>}} each, was {row!r}')

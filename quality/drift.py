@@ -110,7 +110,7 @@ def _distance(drift: Mapping[str, Any], limits: DriftLimits) -> float:
     """The greatest of its measures, each in multiples of its limit; those that are not known count for nothing."""
     missing = abs(drift["missing_now"] - drift["missing_then"])
     measures = (drift["psi"], limits.psi), (drift["ks"], limits.ks), (missing, limits.missing_rate)
-    return max(value / limit for value, limit in measures if value is not None)
+    return float(max(value / limit for value, limit in measures if value is not None))
 
 
 def moves_by_nature(column: str) -> bool:
