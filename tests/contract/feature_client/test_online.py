@@ -104,7 +104,7 @@ def test_entity_rows_are_symbols(client: FeatureStoreClient) -> None:
         client.get_online_features(OURS, in_place_of_rows)
     in_place_of_features: Any = entities("BTCUSDT")
     with pytest.raises(InvalidRequest, match=r"feature_refs: must be <view>:<feature>, was \{'symbol': 'BTCUSDT'\}"):
-        client.get_online_features(in_place_of_features, OURS)
+        client.get_online_features(in_place_of_features, in_place_of_rows)
 
 
 def test_a_model_of_another_registry_version_or_feature_set_than_is_served_is_refused(
