@@ -26,7 +26,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	fi
 	@test -x $(BIN)/pip || { echo "creating .venv with $$('$(PYTHON)' --version)"; '$(PYTHON)' -m venv .venv; }
 	@total=$$(grep -c '^[a-z].*==' requirements.txt); found=0; \
-	echo "installing $$total packages into .venv (a minute or two, once)"; \
+	echo "installing $$total packages into .venv (a few minutes, once)"; \
 	$(BIN)/pip install --disable-pip-version-check -r requirements.txt | while read -r word _; do \
 		case $$word in \
 			Collecting|Requirement) found=$$((found + 1)); if test -t 1; then printf '\r  %d of %d' $$found $$total; fi ;; \

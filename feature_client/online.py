@@ -56,8 +56,9 @@ class OnlineFeatures:
 def parse_references(feature_refs: Sequence[str]) -> list[tuple[str, str]]:
     """View and name of each ``view:name``. Raises InvalidRequest for another form, or one name of two views."""
     parsed = []
-    for reference in feature_refs:
-        view, colon, name = reference.partition(":")
+    given: Sequence[object] = feature_refs
+    for reference in given:
+        view, colon, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
         if not (view and colon and name):
             raise InvalidRequest(f"feature_refs: must be <view>:<feature>, was {reference!r}")
         parsed.append((view, name))
@@ -71,9 +72,10 @@ def symbols_of(entity_rows: Sequence[Mapping[str, Any]], *, is_alone: bool = Tru
 
     Raises InvalidRequest if a row is not one symbol.
     """
-    for row in entity_rows:
-        is_one = row.keys() == {"symbol"} if is_alone else "symbol" in row
-        if not is_one or not isinstance(row["symbol"], str):
+    given: Sequence[object] = entity_rows
+    for row in given:
+        symbol = row.get("symbol") if isinstance(row, Mapping) and (not is_alone or len(row) == 1) else None
+        if not isinstance(symbol, str):
             rule = "be" if is_alone else "hold"
             raise InvalidRequest(f'entity_rows: must {rule} {{"symbol": <text>}} each, was {row!r}')
     return [row["symbol"] for row in entity_rows]

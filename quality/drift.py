@@ -93,9 +93,9 @@ def column_drift(then: Mapping[str, Any], values: Float64s, limits: DriftLimits)
 def table_drift(
     then: Mapping[str, Mapping[str, Any]], columns: Sequence[str], values: Float64s, limits: DriftLimits
 ) -> dict[str, dict[str, Any]]:
-    """The drift of each column that both have, the farthest first. values: float64 (n, columns).
+    """The drift of each column that both have, the farthest first, in multiples of its limit.
 
-    A column that is bound to move is compared and never counts as drifted: ``is_expected``.
+    values: float64 (n, columns). A column that is bound to move is compared and never counts: ``is_expected``.
     """
     found = {}
     for at, name in enumerate(columns):
@@ -103,7 +103,14 @@ def table_drift(
             drift = column_drift(then[name], values[:, at], limits)
             expected = moves_by_nature(name)
             found[name] = {**drift, "drifted": [] if expected else drift["drifted"], "is_expected": expected}
-    return dict(sorted(found.items(), key=lambda each: -(each[1]["psi"] or 0.0)))
+    return dict(sorted(found.items(), key=lambda each: -_distance(each[1], limits)))
+
+
+def _distance(drift: Mapping[str, Any], limits: DriftLimits) -> float:
+    """The greatest of its measures, each in multiples of its limit; those that are not known count for nothing."""
+    missing = abs(drift["missing_now"] - drift["missing_then"])
+    measures = (drift["psi"], limits.psi), (drift["ks"], limits.ks), (missing, limits.missing_rate)
+    return float(max(value / limit for value, limit in measures if value is not None))
 
 
 def moves_by_nature(column: str) -> bool:

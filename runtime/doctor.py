@@ -149,19 +149,19 @@ def _servers(settings: Settings, servers: Servers) -> Iterator[Finding]:
 
     with closing(online_store(servers)) as online:
         name = "embedded" if settings.redis_host is None else f"{settings.redis_host}:{settings.redis_port}"
-        yield _asked("Redis", name, online.ping)
+        yield _asked("Redis", name, online.ping, "REDIS_DB")
     with closing(Metadata(servers.postgres_url)) as metadata:
-        yield _asked("PostgreSQL", settings.postgres_host or "embedded", metadata.size_bytes)
+        yield _asked("PostgreSQL", settings.postgres_host or "embedded", metadata.size_bytes, "POSTGRES_DB")
     if settings.rabbitmq_host is None:
         yield Finding("RabbitMQ", "ok", "not configured: rows stay in the process, the gateway cannot be read")
     else:
         address = broker_address(settings)
-        yield _asked("RabbitMQ", settings.rabbitmq_host, lambda: check_broker(address))
+        yield _asked("RabbitMQ", settings.rabbitmq_host, lambda: check_broker(address), "RABBITMQ_VHOST")
 
 
-def _asked(subject: str, name: str, ask: Callable[[], object]) -> Finding:
+def _asked(subject: str, name: str, ask: Callable[[], object], place: str) -> Finding:
     try:
         ask()
     except FeatureServiceError as error:
-        return Finding(subject, "wrong", str(error), f"check that {name} is reachable, and the user and password")
+        return Finding(subject, "wrong", str(error), f"check that {name} is reachable, user, password and {place}")
     return Finding(subject, "ok", f"{name} answers")

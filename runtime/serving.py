@@ -154,7 +154,9 @@ def registry_life_cycle(settings: Settings, servers: Servers, metadata: Metadata
         return to_datetime(clock.now_ns())
 
     def measure(sets: list[FeatureSet]) -> list[RowCost]:
-        return [RowCost(each.ms, each.rows, each.reason) for each in costs.of(sets)]
+        return [
+            RowCost(None if each.ms is None else round(each.ms, 4), each.rows, each.reason) for each in costs.of(sets)
+        ]
 
     with (
         closing(RegistryStore(servers.postgres_url)) as store,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aio_pika
+from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 
 HEARTBEAT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -28,15 +29,23 @@ class BrokerAddress:
 
 
 async def connect(address: BrokerAddress) -> aio_pika.abc.AbstractConnection:
-    return await aio_pika.connect(
-        host=address.host,
-        port=address.port,
-        login=address.user,
-        password=address.password,
-        virtualhost=address.virtual_host,
-        timeout=CONNECT_TIMEOUT_S,
-        heartbeat=HEARTBEAT_S,
-    )
+    """Raises one of LOST; one that names the virtual host where that is what the broker refuses."""
+    try:
+        return await aio_pika.connect(
+            host=address.host,
+            port=address.port,
+            login=address.user,
+            password=address.password,
+            virtualhost=address.virtual_host,
+            timeout=CONNECT_TIMEOUT_S,
+            heartbeat=HEARTBEAT_S,
+        )
+    except InvalidFrameError as error:
+        # aiormq expects the virtual host to be opened, and drops what the broker says when it closes instead.
+        if "OpenOk" not in str(error) or "Connection.Close" not in str(error):
+            raise
+        host = address.virtual_host
+        raise AMQPConnectionError(f"virtual host {host!r}: must exist and let {address.user} in, did not") from error
 
 
 def is_lost(connection: aio_pika.abc.AbstractConnection) -> bool:

@@ -173,7 +173,7 @@ def lags(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """How long served rows took to become readable, by hour of the UTC day: ``history_lag_ms`` of a request.
+    """How long served rows took to become readable, by hour of the UTC day: history_lag_ms of a request.
 
     Example: feature-service dataset lags --symbol BTCUSDT --from 2026-01-01 --to 2026-01-31 --json
     """

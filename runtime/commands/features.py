@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -59,9 +60,11 @@ def new(
     from runtime.new_feature_group import write_feature_group
 
     module, test = write_feature_group(group, folder)
+    without_pytest = "" if find_spec("pytest") else "      pip install pytest\n"
     print(
         f"written: {module}, {test}\n"
         f"next: export PYTHONPATH={folder.resolve()} FEATURE_SERVICE_FEATURE_MODULES={group}\n"
+        f"{without_pytest}"
         f"      python -m pytest {test}\n"
         f"      feature-service verify features {group}\n"
         f"      feature-service features list | grep {group}\n"

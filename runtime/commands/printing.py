@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MOST_COLUMNS: Final = 6
 """Of a table; what has more is shown one thing after the other."""
 _GOES_ON: Final = "  "
 """Before what is left of a line that did not fit."""
-_NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|")
+_NUMBER: Final = re.compile(r"[-+]?[\d,.]+(e[-+]\d+)?( ?[%A-Za-z]{1,3})?|-|not known|")
 
 
 @overload
@@ -39,7 +39,7 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
     if as_json:
         print(json.dumps(document))
     elif isinstance(document, Mapping):
-        _show(_facts(document))
+        _show(_facts(document, _label))
     elif not document:
         print_line(nothing)
     elif not all(isinstance(item, Mapping) for item in document):
@@ -51,7 +51,7 @@ def print_document(document: Mapping[str, Any] | Sequence[Any], *, as_json: bool
         for at, item in enumerate(document):
             if at:
                 print()
-            _show(_facts(item))
+            _show(_facts(item, _label))
 
 
 def print_line(text: str, *, to_errors: bool = False) -> None:
@@ -140,8 +140,8 @@ def _show(renderable: RenderableType) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def _facts(document: Mapping[str, Any]) -> RenderableType:
-    """Names with their values."""
+def _facts(document: Mapping[str, Any], label: Callable[[str], str] = str) -> RenderableType:
+    """Names with their values; names inside a value may be those of features, and stand as they are."""
     from rich.table import Table
     from rich.text import Text
 
@@ -150,7 +150,7 @@ def _facts(document: Mapping[str, Any]) -> RenderableType:
     table.add_column(overflow="fold")
     for key, value in document.items():
         inner = _facts(value) if isinstance(value, Mapping) and value else Text(_text(value), overflow="fold")
-        table.add_row(_label(key), inner)
+        table.add_row(label(key), inner)
     return table
 
 
@@ -165,7 +165,7 @@ def _text(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case Mapping():
-            return ", ".join(f"{_label(str(key))} {_text(item)}" for key, item in value.items()) or "none"
+            return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
         case list() | tuple():
             items = [_text(item) for item in value]
             line = ", ".join(items)

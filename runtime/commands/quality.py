@@ -226,7 +226,7 @@ def _print(found: Mapping[str, Any]) -> None:
     print_table(
         columns,
         [
-            [name, *("not known" if stream[column] is None else stream[column] for column in columns[1:])]
+            [name, *(_counted(name, column, stream[column]) for column in columns[1:])]
             for name, stream in found["streams"].items()
         ],
         nothing="no stream has data in this period",
@@ -239,3 +239,10 @@ def _print(found: Mapping[str, Any]) -> None:
         print_line(f"not checked, {thing}: {reason}")
     for line in found["recommendations"] or ["Nothing to do."]:
         print_line(f"- {line}")
+
+
+def _counted(stream: str, column: str, number: int | None) -> str:
+    """Messages; of candles, of which an open one is sent again and again, minutes are expected and missing."""
+    if number is None:
+        return "not known"
+    return f"{number} min" if stream == "kline" and column in {"expected", "missing"} else str(number)

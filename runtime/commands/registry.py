@@ -128,12 +128,14 @@ def create(
     Example: feature-service registry create 3.0.0.yaml
     """
     from feature_repo.registry_versions import load_registry_file, read_config
+    from registry.folder import VersionFolder
 
     version, config = load_registry_file(file).version, read_config(file)
     assert isinstance(config, dict), "a checked file is a mapping"
     with life_cycle(data) as cycle:
         made = cycle.create(version, config, asked(by, reason)).document()
-    tell(made, f"{version}: created, a candidate", as_json=as_json)
+    written = VersionFolder(settings_for(data).feature_registry_versions_dir).file(version)
+    tell(made, f"{version}: created, a candidate, in {written}", as_json=as_json)
 
 
 @app.command("sync")

@@ -29,6 +29,8 @@ def test_a_broker_that_answers_is_there_for_an_account_that_it_knows() -> None:
     check_broker(ADDRESS)
     with pytest.raises(StoreUnavailable, match=rf"{ADDRESS}: cannot connect as stranger: .*ACCESS_REFUSED"):
         check_broker(dataclasses.replace(ADDRESS, user="stranger"))
+    with pytest.raises(StoreUnavailable, match=r"virtual host 'of nobody': must exist and let guest in, did not$"):
+        check_broker(dataclasses.replace(ADDRESS, virtual_host="of nobody"))
 
 
 def test_a_port_where_nobody_listens_is_named() -> None:

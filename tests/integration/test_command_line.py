@@ -224,7 +224,8 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
         return typed("registry", *arguments, "--data", tmp_path / "data")
 
     with running_servers(settings_for(tmp_path / "data")):
-        assert registry("create", file, "--by", "anna").stdout == "3.0.0: created, a candidate\n"
+        made = registry("create", file, "--by", "anna").stdout
+        assert made == f"3.0.0: created, a candidate, in {folder / '3.0.0.yaml'}\n"
         (folder / "4.0.0.yaml").write_text("version: [")
         listed = registry("list").stdout
         assert "candidate" in listed

@@ -97,7 +97,7 @@ def _findings_of_splits(kept: Sequence[FoldTally]) -> list[Finding]:
             for each in targets:
                 subject = f"{each.target.name} in {name}{where}"
                 if each.is_constant:
-                    constant["critical" if name == "train" else "minor"][subject] = each.least
+                    constant["critical" if name == "train" else "minor"][f"all of {subject}"] = each.least
                 most = max(-each.least, each.greatest)
                 if isinstance(each.target, RiskAdjustedTarget) and each.rows and most > MOST_RISK_ADJUSTED:
                     too_great[subject] = most

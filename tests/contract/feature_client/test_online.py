@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,12 @@ def test_a_reference_that_the_rows_have_not_is_refused_by_name(
 def test_entity_rows_are_symbols(client: FeatureStoreClient) -> None:
     with pytest.raises(InvalidRequest, match="entity_rows"):
         client.get_online_features(OURS, [{"ticker": "BTCUSDT"}])
+    in_place_of_rows: Any = OURS
+    with pytest.raises(InvalidRequest, match="entity_rows"):
+        client.get_online_features(OURS, in_place_of_rows)
+    in_place_of_features: Any = entities("BTCUSDT")
+    with pytest.raises(InvalidRequest, match=r"feature_refs: must be <view>:<feature>, was \{'symbol': 'BTCUSDT'\}"):
+        client.get_online_features(in_place_of_features, in_place_of_rows)
 
 
 def test_a_model_of_another_registry_version_or_feature_set_than_is_served_is_refused(

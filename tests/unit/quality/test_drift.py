@@ -79,6 +79,18 @@ def test_missing_values_drift_by_themselves_and_too_few_are_not_compared() -> No
     assert (unknown["psi"], unknown["missing_then"], unknown["drifted"]) == (None, 1.0, ["missing"])
 
 
+def test_the_farthest_column_is_first_whichever_measure_says_so() -> None:
+    columns = ("near", "unknown_now", "far")
+    then = RNG.standard_normal((1000, 3))
+    now = then + np.array([0.01, 0.0, 9.0])
+    now[:900, 1] = np.nan
+    found = table_drift(table_sketch(columns, then), columns, now, USUAL_LIMITS)
+    assert list(found) == ["far", "unknown_now", "near"]
+    few = table_drift(table_sketch(columns, then), columns, now[880:930], USUAL_LIMITS)
+    assert few["far"]["psi"] is None
+    assert next(iter(few)) == "unknown_now"
+
+
 def test_a_price_and_the_hour_move_by_nature_and_never_count() -> None:
     columns = ("mid_price", "spread_rel", "unheard_of")
     then, now = np.full((500, 3), 1.0), np.full((500, 3), 2.0)

@@ -12,14 +12,14 @@ from runtime.commands.printing import PrintedWarnings, print_document, print_lin
 
 def test_one_thing_is_names_beside_values(capsys: pytest.CaptureFixture[str]) -> None:
     print_document(
-        {"train_records": 7, "is_ready": True, "error": None, "by": {"a": 1, "b": [1, 2]}, "x": []}, as_json=False
+        {"train_records": 7, "is_ready": True, "error": None, "by": {"vwap_3s": 1, "b": [1, 2]}, "x": []}, as_json=False
     )
     told = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert told == [
         ["train", "records", "7"],
         ["is", "ready", "yes"],
         ["error", "-"],
-        ["by", "a", "1"],
+        ["by", "vwap_3s", "1"],
         ["b", "1,", "2"],
         ["x", "none"],
     ]
@@ -92,3 +92,9 @@ def test_a_column_to_copy_from_is_never_folded(
     lines = capsys.readouterr().out.splitlines()
     assert "5c" * 16 in "\n".join(lines)
     assert max(map(len, lines)) <= 80
+
+
+def test_a_number_that_is_not_known_leaves_its_column_a_column_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("stream", "expected"), [("orderbook", "5948"), ("trade", "not known"), ("kline", "7 min")])
+    lines = capsys.readouterr().out.splitlines()
+    assert {len(line) for line in lines} == {max(map(len, lines))}

@@ -33,14 +33,14 @@ def told(target: Target, train: list[float], test: list[float]) -> list[str]:
 
 def test_a_train_split_of_one_label_is_refused() -> None:
     with pytest.raises(
-        InvalidRequest, match=r"a split must have labels of more than one value, was target in train 1$"
+        InvalidRequest, match=r"a split must have labels of more than one value, was all of target in train 1$"
     ):
         told(RegressionTarget(SECOND_NS), [1.0], [0.1, 0.2, 0.3])
 
 
 def test_another_split_of_one_label_is_a_finding() -> None:
     found = told(RegressionTarget(SECOND_NS), [0.1, 0.2, 0.3], [0.5])
-    assert [each for each in found if each.endswith("was target in test 0.5")] != []
+    assert [each for each in found if each.endswith("was all of target in test 0.5")] != []
 
 
 def test_a_return_of_too_many_volatilities_is_a_finding() -> None:
