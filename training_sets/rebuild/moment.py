@@ -1,6 +1,7 @@
 """A moment of the past: a symbol's row and order book at a tick, and the exact messages that a value of it depends on.
 
-1. The row comes out of the same start and the same kernel as a rebuild's, so it is bit for bit what was served.
+1. The row comes out of the same kernel as a rebuild's, so it is bit for bit what was served. Events of each kind are
+   read as far back as the row sees them: a day of candles and minutes of the order book, not a day of both.
 2. A value depends on the messages of the kinds that its feature reads, received within what it looks back at from the
    row: of trades its window. For the order book, on those from the last snapshot before that on. To change any other
    never changes it.
@@ -10,19 +11,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from market.clock import MILLISECOND_NS, format_iso, format_period
+from market.clock import MILLISECOND_NS, SECOND_NS, format_iso, format_period
 from market.errors import InvalidRequest
 from market.events import CONTROL, ORDERBOOK, TRADE, Events
-from storage.raw.events import read_events
+from storage.raw.events import first_message_ns, read_events, stream_events
 from storage.raw.messages import RawMessage, raw_messages
 from storage.raw.raw_data import RawData
-from training_sets.rebuild.rebuild import begin_engine, start_before
+from training_sets.rebuild.rebuild import start_before
 from transforms.book_levels import Levels, book_levels
-from transforms.catalogue import FEATURES, column_horizon_ns, column_reach_ns
+from transforms.catalogue import FEATURES, column_horizon_ns, column_reach_ns, set_horizon_ns, set_reaches_ns
+from transforms.engine import FIELDS, Engine
 from transforms.kernel import Kernel
 from transforms.rows import FeatureRows, FeatureSet
 from transforms.state import ORDER_NS
@@ -51,9 +54,21 @@ def moment_at(raw: RawData, symbol: str, kernel: Kernel, row_ns: int) -> Moment:
             f"moment of {symbol}: must be a multiple of {ORDER_NS // MILLISECOND_NS} ms in the raw data, "
             f"{format_period(first_ns, last_ns)}, was {format_iso(row_ns)}"
         )
-    engine, pieces = begin_engine(raw, symbol, kernel, row_ns, row_ns, grid_ns=ORDER_NS)
-    for events, _ in pieces:
-        engine.feed(events)
+    parts, chosen = raw.parts(symbol), kernel.feature_set
+    begins = {
+        kind: start_before(raw, parts, {kind}, row_ns - reach_ns, first_ns)
+        for kind, reach_ns in set_reaches_ns(chosen).items()
+    }
+    # What tells of gaps and starts is read all the way: what is known of a history follows from it.
+    edges = sorted({max(first_ns, row_ns - set_horizon_ns(chosen)), *begins.values(), row_ns})
+    start_ns = edges[0] if edges[0] > first_ns else first_message_ns(raw, parts)
+    # The coarser grid where it has the row: a row is the same on each.
+    grid_ns = SECOND_NS if row_ns % SECOND_NS == 0 else ORDER_NS
+    engine = Engine(kernel, raw.instrument(symbol), start_ns=start_ns, grid_ns=grid_ns)
+    for from_ns, to_ns in pairwise(edges):
+        kinds = {kind for kind, begin_ns in begins.items() if begin_ns <= from_ns}
+        for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=FIELDS):
+            engine.feed(events)
     rows = engine.rows_at(np.array([row_ns], np.int64), row_ns)
     bids, asks = book_levels(engine) or (None, None)
     return Moment(rows, bids, asks)
