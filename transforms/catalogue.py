@@ -198,12 +198,15 @@ def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
     return value_horizon_ns(FEATURES[column])
 
 
-def column_reach_ns(chosen: FeatureSet, column: str) -> int:
-    """How far back the messages lie whose numbers a column is made of: of trades its window, not the group's."""
-    for normalised in chosen.normalisations:
-        if normalised.name == column:
-            return FEATURES[normalised.feature].horizon_ns + normalised.window_ns
-    return FEATURES[column].horizon_ns
+def column_reaches_ns(chosen: FeatureSet, column: str) -> dict[int, int]:
+    """By event kind, how far back the messages lie whose numbers a column is made of: of trades its window.
+
+    The order book at the row apart; empty for a column of the time alone.
+    """
+    normalised = next((each for each in chosen.normalisations if each.name == column), None)
+    declared = FEATURES[column if normalised is None else normalised.feature]
+    window_ns = 0 if normalised is None else normalised.window_ns
+    return {kind: declared.reach_of_ns(kind) + window_ns for kind in declared.kinds}
 
 
 def value_horizon_ns(declared: Feature) -> int:

@@ -64,6 +64,8 @@ export async function show(root, { api, note, query, session }) {
     try { location.hash = `datasets/${(await api("/dataset/build", { method: "POST", body: request(wanted(given), given) })).dataset_id}`; }
     catch (error) { setText(wrong, told(error)); button.disabled = false; }
   });
+  // What is held of a busy month takes seconds: a period that is known is drawn before.
+  if (given.from.value && given.to.value) draw();
   await look();
 }
 

@@ -14,7 +14,7 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.present import YOUNG_NS, Present, present_market
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest, NotFound
-from market.events import CONTROL, KIND_COUNT, KLINE, NO_LEVEL, ORDERBOOK, TRADE, Events
+from market.events import CONTROL, KIND_COUNT, KLINE, NO_LEVEL, ORDERBOOK, POSITION, TRADE, Events
 from storage.checkpoints import checkpoint_path
 from storage.instruments import InstrumentPins
 from storage.raw.events import read_events, stream_events
@@ -23,6 +23,7 @@ from tests.played import Played, write_recording
 from training_sets.rebuild import moment
 from training_sets.rebuild.moment import messages_behind, moment_at
 from training_sets.rebuild.rebuild import rebuild_rows_at
+from transforms.catalogue import FEATURES
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel
 from transforms.state import ORDER_NS
@@ -83,7 +84,7 @@ def test_a_moment_needs_no_more_of_a_kind_than_the_row_sees_of_it(
     raw = RawData(Played(tmp_path, whole, write_recording(tmp_path / "recording.jsonl.gz", lines)).raw)
     rng = np.random.default_rng(3)
     ticks = np.unique(rng.integers(12 * MINUTE_NS // ORDER_NS, 14 * MINUTE_NS // ORDER_NS, 12)) * ORDER_NS
-    row_ns = START_NS + np.concatenate([ticks, floor_to(ticks[-1:], SECOND_NS)])
+    row_ns = START_NS + np.append(ticks, floor_to(int(ticks[-1]), SECOND_NS))
     row_ns.sort()
     expected = rebuild_rows_at(raw, SYMBOL, whole, row_ns)
     read: list[tuple[set[int], int]] = []
@@ -99,6 +100,10 @@ def test_a_moment_needs_no_more_of_a_kind_than_the_row_sees_of_it(
         assert found.rows.status.tobytes() == expected.status[at : at + 1].tobytes()
     assert min(from_ns for kinds, from_ns in read if ORDERBOOK in kinds) >= connected_ns[1]
     assert min(from_ns for kinds, from_ns in read if KLINE in kinds) < connected_ns[1]
+    of_position = [name for name in whole.feature_set.columns if FEATURES[name].kinds == {POSITION, ORDERBOOK}]
+    behind = messages_behind(raw, SYMBOL, whole.feature_set, of_position[0], int(row_ns[-1]))
+    assert {each.kind for each in behind if each.recv_ns < connected_ns[1]} <= {"control start", "control gap"}
+    assert behind[-1].recv_ns >= row_ns[-1] - SECOND_NS
 
 
 def test_the_market_of_now_is_the_book_of_the_next_row_and_the_last_trades(played: Played, kernel: Kernel) -> None:
