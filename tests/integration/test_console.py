@@ -172,6 +172,7 @@ def test_the_form_asks_for_the_threshold_that_it_shows(page: Page) -> None:
         "horizon": "5s",
         "threshold": 0.001,
     }
+    expect(page).to_have_url(re.compile(r"#datasets/[0-9a-f]{32}$"))  # the build was taken
     page.goto("/console#datasets/new?target=classification&horizon=5s&threshold=0")
     expect(page.get_by_role("alert").filter(has_text="Threshold: must be a return above 0")).to_be_visible()
 
