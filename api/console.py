@@ -39,6 +39,7 @@ Asset = Literal[
     "compare.js",
     "market.js",
     "study.js",
+    "timeline.js",
     "symbol.js",
     "coverage.js",
     "registry.js",

@@ -12,8 +12,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from api.archive import zip_chunks
 from api.build_request import BuildRequest, SplitConfig, period_request
+from api.dataset_documents import BuildStarted, DatasetDocument, Verification, dataset_detail, dataset_document
 from api.errors import MalformedRequest
-from api.schemas import BuildStarted, DatasetDocument, Verification, dataset_document
 from api.services import Services
 from api.wire_times import Moment
 from market.clock import format_iso
@@ -111,15 +111,16 @@ def list_datasets(
 
 @router.get("/{dataset_id}")
 def show(services: Services, dataset_id: str) -> DatasetDocument:
-    """One dataset; once ready, with its manifest, in which the files that it was made of are only counted.
+    """One dataset, with its splits on the time line; once ready, with its manifest.
 
+    In the manifest, the files that it was made of are only counted.
     ``performance`` has the duration of each phase of its build.
     """
     record = services.metadata.get_dataset(dataset_id)
     if record.status != "ready":
-        return dataset_document(record)
+        return dataset_detail(record)
     folder = dataset_folder(record)
-    return dataset_document(record, manifest=summary(read_manifest(folder)), performance=read_performance(folder))
+    return dataset_detail(record, manifest=summary(read_manifest(folder)), performance=read_performance(folder))
 
 
 @router.get("/{dataset_id}/lineage")

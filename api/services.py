@@ -15,6 +15,7 @@ from api.limits import RequestLimits
 from backfill.jobs import BackfillJobs
 from feature_repo.registry_versions import DEFAULT_VERSION
 from feature_repo.serving import FeatureServing
+from ingestion.tape.feature_cost import FeatureMeter
 from ingestion.tape.present import Present
 from market.clock import Clock
 from quality.drift import USUAL_LIMITS, DriftLimits
@@ -81,7 +82,7 @@ class ApiServices(ProcessServices):
     readers by queue; None where no message queue is used. cors_origins: whose pages a browser may let read the answers.
     open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none. open_whole: opens all
     that is known of a symbol, what is only on its tape too; None has no tape. present: a symbol's market as its tape
-    has it now, with so many trades; None has no tape.
+    has it now, with so many trades; None has no tape. feature_meter: measures what features cost; None has no tape.
     """
 
     builds: DatasetBuilds
@@ -99,6 +100,7 @@ class ApiServices(ProcessServices):
     open_kernel: Callable[[FeatureSet], Kernel] | None = None
     open_whole: OpenRaw | None = None
     present: Callable[[str, FeatureSet, int], Present] | None = None
+    feature_meter: FeatureMeter | None = None
     api_key: str | None = field(repr=False)
     features: FeatureLog
     datasets: Datasets

@@ -14,6 +14,7 @@ from typing import Final
 from benchmarks import (
     as_of_join,
     backfill,
+    console,
     dataset,
     days,
     decoding,
@@ -66,6 +67,7 @@ _MODULES: Final = (
     sequences,
     backfill,
     growth,
+    console,
     start,
 )
 BENCHMARKS: Final[dict[str, Callable[[Path], Iterator[Figure]]]] = {

@@ -177,6 +177,13 @@ def write_day(raw: Path, day: int, hours: int) -> Written:
     )
 
 
+def write_and_rebuild(folder: Path, hours: int) -> None:
+    """The first day below a folder, raw and computed, in this process."""
+    write_day(folder / "raw", 0, hours)
+    _begin(folder)
+    _rebuild_batch(folder, range(1))
+
+
 def _begin(folder: Path) -> None:
     use_one_core()
     compile_kernel(_rebuild(folder).feature_set, KERNEL_CACHE).warm_up()

@@ -61,6 +61,7 @@ def api_services(
     """
     from api.limits import RequestLimits
     from api.services import ApiServices
+    from ingestion.tape.feature_cost import FeatureMeter
     from registry.serving import ServedVersion
     from storage.database.alerts import AlertStore
     from storage.database.freshness import FreshnessStore
@@ -98,6 +99,7 @@ def api_services(
             open_kernel=partial(kernel_of, settings),
             open_whole=stores.raw.open_whole,
             present=partial(_present, settings, stores),
+            feature_meter=FeatureMeter(warming_plan(settings)),
             queue_lengths=None if settings.rabbitmq_host is None else partial(queues_read, settings),
             feed=row_feed(servers),
             api_key=None if key is None else key.get_secret_value(),

@@ -19,6 +19,7 @@ from tests.running_service import Running
 
 KEY = "console-key"
 DEADLINE_MS = 60_000
+SPLITS = ("train", "validation", "test")
 ADDRESSES = (
     "live",
     "live/BTCUSDT?chart=spread_abs",
@@ -117,6 +118,23 @@ def follow_a_symbol(page: Page, client: httpx.Client) -> None:
         expect(cell).to_contain_text(re.compile(rf"{reason}|\d"))
 
 
+def measure_costs(page: Page, client: httpx.Client) -> None:
+    """What each feature costs: nothing until it is measured, then the API's figure in its row, or why there is none."""
+    assert client.get("/features/costs").json()["features"] is None
+    row = page.get_by_role("row").filter(has_text="vwap_15s")
+    expect(row.locator("td").nth(5)).to_have_text("–")
+    page.get_by_role("button", name="Measure costs").click()
+    expect(page.get_by_role("status").filter(has_text="measured on")).to_contain_text("BTCUSDT")
+    found = client.get("/features/costs").json()
+    now = client.get("/features/latest", params={"symbol": "BTCUSDT"}).json()
+    assert set(found["features"]) == {*now["features"], *now["missing"]}
+    assert 0 < found["features"]["vwap_15s"]["row_us"] < 1000
+    expect(row.locator("td").nth(5).locator("span")).to_have_attribute(
+        "title", str(found["features"]["vwap_15s"]["row_us"])
+    )
+    assert all((each["row_us"] is None) != (each["reason"] is None) for each in found["features"].values())
+
+
 def build_and_compare(page: Page, running: Running) -> None:
     """A dataset by the form: refused until it can be, then built, verified before and after a change, compared."""
     first = running.build()
@@ -142,7 +160,13 @@ def build_and_compare(page: Page, running: Running) -> None:
     page.get_by_role("button", name="Verify").click()
     expect(page.get_by_role("status").filter(has_text="files are as they were built")).to_be_visible()
     second = page.url.rpartition("/")[2]
+    for kind, count in (("train", 1), ("validation", 1), ("test", 1), ("purge", 2), ("embargo", 2)):
+        expect(line.locator(f"rect.{kind}")).to_have_count(count)
+    splits = page.get_by_role("region", name="Splits")
     with running.client() as client:
+        for name, split in zip(SPLITS, client.get(f"/dataset/{second}").json()["manifest"]["splits"], strict=True):
+            counted = [f"{split[count]:,}" for count in ("records", "purged", "embargoed")]
+            assert splits.get_by_role("row").filter(has_text=name).locator("td.number").all_inner_texts() == counted
         built = client.get(f"/dataset/{second}").json()
         assert (built["embargo_seconds"], built["targets"][0]["horizon_seconds"]) == (2, 5)
         assert client.get(f"/dataset/{second}/verification").json()["is_intact"] is True

@@ -18,8 +18,8 @@ SHOWN: Final = 30
 taken: defaultdict[str, float] = defaultdict(float)
 
 
-def processor_s() -> float:
-    """Of this process, of those that it started and theirs, and of those of them that were waited for."""
+def processor_s(process_id: int | None = None) -> float:
+    """Of a process (None: this one), of those that it started and theirs, and of those of them that were waited for."""
     children: dict[int, list[int]] = {}
     ticks: dict[int, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -30,11 +30,11 @@ def processor_s() -> float:
         fields = stat.rpartition(")")[2].split()
         children.setdefault(int(fields[1]), []).append(int(process.name))
         ticks[int(process.name)] = sum(map(int, fields[11:15]))
-    total, todo = 0, [os.getpid()]
+    total, todo = 0, [process_id or os.getpid()]
     while todo:
-        process_id = todo.pop()
-        total += ticks[process_id]
-        todo += children.get(process_id, [])
+        found = todo.pop()
+        total += ticks[found]
+        todo += children.get(found, [])
     return total * TICK_S
 
 

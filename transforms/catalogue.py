@@ -156,6 +156,31 @@ def set_horizon_ns(chosen: FeatureSet) -> int:
     return max([*own_ns, *(normalised_horizon_ns(column) for column in chosen.normalisations)])
 
 
+def set_reaches_ns(chosen: FeatureSet) -> dict[int, int]:
+    """By event kind, how far back the set's rows and their statuses see it, the order book at the row apart.
+
+    The kind that a group reads is seen as far as any of its features sees, which its status follows; another one, as
+    the mid price of position features, as far as the features that take it.
+    """
+    found: dict[int, int] = {}
+    seen = [
+        (declared, kind, 0)
+        for group in chosen.groups
+        for declared in GROUPS.get(group.name, ())
+        for kind in declared.kinds
+    ]
+    seen += [
+        (FEATURES[column.feature], kind, column.window_ns)
+        for column in chosen.normalisations
+        for kind in FEATURES[column.feature].kinds
+    ]
+    for declared, kind, window_ns in seen:
+        is_source = kind == declared.source.value
+        reach_ns = group_horizon_ns(declared.group) if is_source else declared.reach_of_ns(kind)
+        found[kind] = max(found.get(kind, 0), reach_ns + window_ns)
+    return found
+
+
 def set_candles(chosen: FeatureSet) -> int:
     """How many candles in a row the groups of the set look at, at most; 0 where none looks at any.
 
@@ -173,12 +198,15 @@ def column_horizon_ns(chosen: FeatureSet, column: str) -> int:
     return value_horizon_ns(FEATURES[column])
 
 
-def column_reach_ns(chosen: FeatureSet, column: str) -> int:
-    """How far back the messages lie whose numbers a column is made of: of trades its window, not the group's."""
-    for normalised in chosen.normalisations:
-        if normalised.name == column:
-            return FEATURES[normalised.feature].horizon_ns + normalised.window_ns
-    return FEATURES[column].horizon_ns
+def column_reaches_ns(chosen: FeatureSet, column: str) -> dict[int, int]:
+    """By event kind, how far back the messages lie whose numbers a column is made of: of trades its window.
+
+    The order book at the row apart; empty for a column of the time alone.
+    """
+    normalised = next((each for each in chosen.normalisations if each.name == column), None)
+    declared = FEATURES[column if normalised is None else normalised.feature]
+    window_ns = 0 if normalised is None else normalised.window_ns
+    return {kind: declared.reach_of_ns(kind) + window_ns for kind in declared.kinds}
 
 
 def value_horizon_ns(declared: Feature) -> int:

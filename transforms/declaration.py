@@ -81,6 +81,11 @@ class Feature:
         """How far back of its row the feature can see, the order book at the row apart."""
         return self.reach.horizon_ns
 
+    def reach_of_ns(self, kind: int) -> int:
+        """How far back of its row the feature can see events of one of its kinds, the order book at the row apart."""
+        own = [INPUTS[name] for name in self.inputs if name in INPUTS and INPUTS[name].kind == kind]
+        return max(each.reach(self.window_s, self.candles).horizon_ns for each in own)
+
     @property
     def warm_up_ns(self) -> int:
         """How much history there must be before a value is given."""

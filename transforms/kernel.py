@@ -27,6 +27,7 @@ import numpy as np
 from market.events import empty_events
 from transforms.kept_functions import Linker, functions_folder
 from transforms.plan import kernel_source
+from transforms.repetition import repetition_source
 from transforms.row_part import PARTS, row_parts
 from transforms.rows import FeatureSet
 from transforms.source_digest import source_digest
@@ -95,6 +96,19 @@ def compile_kernel(feature_set: FeatureSet, cache_folder: Path) -> Kernel:
     module = _load(name, folder / f"{name}.py", source)
     linker = _linker(functions)
     return Kernel(feature_set, linker.entry(module.run, folder), linker.entry(begin, functions), folder)
+
+
+@lru_cache(maxsize=1)
+def compile_repetition(names: tuple[str, ...], cache_folder: Path) -> Callable[..., None]:
+    """The function ``repeat`` of ``transforms.repetition`` for these features, compiled or loaded at the first call."""
+    functions = _functions_folder(cache_folder)
+    for name in names:
+        for part in row_parts([name]):
+            _load(part.module, functions / f"{part.name}.py", part.source)
+    source = repetition_source(names)
+    module_name = f"feature_service_repetition_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    module = _load(module_name, functions / f"{module_name}.py", source)
+    return _linker(functions).entry(module.repeat, functions)
 
 
 def kernel_folders(feature_sets: Iterable[FeatureSet], cache_folder: Path) -> set[Path]:

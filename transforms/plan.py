@@ -78,7 +78,7 @@ def kernel_source(feature_set: FeatureSet) -> str:
 
 def _row_function(feature_set: FeatureSet, parts: Sequence[RowPart]) -> str:
     lines = ["", "", "@jit_inside", "def compute_row(st, row_ns, values, reasons, status):"]
-    lines += [f"    {line}" for line in _gather([declared for part in parts for declared in part.features])]
+    lines += [f"    {line}" for line in gathered([declared for part in parts for declared in part.features])]
     lines += [f"    {part.call}" for part in parts]
     lines += [f"    {line}" for line in _normalised_columns(feature_set)]
     for index, group in enumerate(feature_set.groups):
@@ -86,7 +86,7 @@ def _row_function(feature_set: FeatureSet, parts: Sequence[RowPart]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _gather(features: list[Feature]) -> list[str]:
+def gathered(features: Sequence[Feature]) -> list[str]:
     """Statements that bring what the features take together, in the state."""
     taking = {name: [declared for declared in features if name in declared.inputs] for name in INPUTS}
     lines = [

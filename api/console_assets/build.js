@@ -1,9 +1,8 @@
 // A dataset to be: what there is of a symbol, the splits on the time line with purge and embargo, and what is asked of them.
 
-import { s } from "./chart.js";
-import { clock, duration, h, setText, told } from "./dom.js";
+import { clock, h, setText, told } from "./dom.js";
+import { SPLITS, timeline } from "./timeline.js";
 
-const WIDE = 960, SPLITS = ["train", "validation", "test"];
 const TARGETS = { regression: "return ahead", classification: "up, down or neither", risk_adjusted: "return by its risk", triple_barrier: "first barrier met" };
 
 export async function show(root, { api, note, query, session }) {
@@ -53,7 +52,7 @@ export async function show(root, { api, note, query, session }) {
     note("datasets", ["new"], Object.entries(given).map(([name, element]) => [name, element.value]));
     setText(wrong, problem ?? "");
     button.disabled = problem !== null;
-    line.replaceChildren(...(mistake ? [] : timeline(asked, coverage)));
+    line.replaceChildren(...(mistake ? [] : [timeline({ folds: laid(asked), held: coverage ? heldSpans(coverage) : null })]));
   }
 
   form.addEventListener("input", (event) => { if (event.target !== given.symbol) draw(); });
@@ -65,6 +64,8 @@ export async function show(root, { api, note, query, session }) {
     try { location.hash = `datasets/${(await api("/dataset/build", { method: "POST", body: request(wanted(given), given) })).dataset_id}`; }
     catch (error) { setText(wrong, told(error)); button.disabled = false; }
   });
+  // What is held of a busy month takes seconds: a period that is known is drawn before.
+  if (given.from.value && given.to.value) draw();
   await look();
 }
 
@@ -84,11 +85,6 @@ function wanted(given) {
   return { fromMs, toMs, shares, edges, horizonS: seconds(given.horizon.value), embargoS: seconds(given.embargo.value), isPurged: given.purge.value === "yes", threshold: given.threshold.parentElement?.hidden ? 1 : Number(given.threshold.value) };
 }
 
-// What purge takes from the end of each split but the last, and embargo from the begin of each but the first.
-function leftMs({ edges, horizonS, embargoS, isPurged }, at) {
-  return edges[at + 1] - edges[at] - (isPurged && at < 2 ? horizonS * 1000 : 0) - (at > 0 ? embargoS * 1000 : 0);
-}
-
 function problemOf(asked) {
   const { fromMs, toMs, shares, horizonS, embargoS, threshold } = asked;
   if (Number.isNaN(fromMs) || Number.isNaN(toMs)) return "From and to: must be times as 2026-01-05T12:00.";
@@ -101,7 +97,7 @@ function problemOf(asked) {
 }
 
 function emptyOf(asked) {
-  const emptied = SPLITS.find((_, at) => leftMs(asked, at) <= 0);
+  const emptied = laid(asked)[0].periods.find((each) => each.used_from === each.used_until)?.name;
   return emptied === undefined ? null : `${emptied[0].toUpperCase()}${emptied.slice(1)}: nothing is left of it after purge and embargo; take a longer period, a shorter horizon or embargo, or another share.`;
 }
 
@@ -124,18 +120,14 @@ const heldSpans = (coverage) => {
   return found;
 };
 
-// Above what is held, below the splits; between two of them what purge and embargo take away.
-function timeline(asked, coverage) {
-  const { fromMs, toMs, edges, horizonS, embargoS, isPurged } = asked;
-  const x = (ms) => Math.min(Math.max(((ms - fromMs) / (toMs - fromMs)) * WIDE, 0), WIDE);
-  const block = (kind, from, to, y, height) => s("rect", { class: kind, x: x(from), y, width: Math.max(x(to) - x(from), 1), height });
-  const spans = coverage ? heldSpans(coverage).filter(([from, to]) => to > fromMs && from < toMs) : [];
-  const cuts = edges.slice(1, 3).flatMap((edge) => [...(isPurged ? [block("purge", edge - horizonS * 1000, edge, 26, 40)] : []), ...(embargoS ? [block("embargo", edge, edge + embargoS * 1000, 26, 40)] : [])]);
-  const svg = s("svg", { class: "timeline", viewBox: `0 0 ${WIDE} 74`, preserveAspectRatio: "none", role: "img", "aria-label": "Splits on the time line" },
-    spans.map(([from, to]) => block("held", from, to, 4, 12)), SPLITS.map((name, at) => block(name, edges[at], edges[at + 1], 26, 40)), cuts);
-  const key = (kind, text) => h("span", {}, h("span", { class: `key ${kind}` }), ` ${text}`);
-  const left = (at) => duration(Math.max(0, leftMs(asked, at)) / 1000);
-  return [h("figure", { class: "panel" }, svg, h("div", { class: "ends muted" }, edges.map((edge) => h("span", {}, clock(iso(edge))))),
-    h("div", { class: "legend" }, key("held", spans.length ? "held" : "nothing of this period is held"), SPLITS.map((name, at) => key(name, `${name}, ${left(at)} used`)),
-      isPurged ? key("purge", `purged: labels look ${duration(horizonS)} ahead`) : null, embargoS ? key("embargo", `embargo ${duration(embargoS)}`) : null))];
+// What is asked for as the API would lay it out: what purge takes from the end of each split but the last, and embargo
+// from the begin of each but the first.
+function laid(asked) {
+  const { edges, horizonS, embargoS, isPurged } = asked;
+  const periods = SPLITS.map((name, at) => {
+    const [start, end] = [edges[at], edges[at + 1]];
+    const from = Math.min(at > 0 ? start + embargoS * 1000 : start, end), until = Math.min(Math.max(from, isPurged && at < 2 ? end - horizonS * 1000 : end), end);
+    return { name, start: iso(start), embargo_from: iso(start), used_from: iso(from), used_until: iso(until), end: iso(end) };
+  });
+  return [{ fold: null, periods }];
 }

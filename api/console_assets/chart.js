@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDE = 960, HIGH = 220, EDGE = 6;
 const SECOND_MS = 1000, MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000;
 const STEPS_MS = [1, 2, 5, 10, 15, 30].map((each) => each * SECOND_MS).concat([1, 2, 5, 10, 15, 30].map((each) => each * MINUTE_MS), [1, 2, 3, 6, 12].map((each) => each * HOUR_MS), [1, 2, 7, 14, 28].map((each) => each * DAY_MS));
-const MOST_TICKS = 6;
+const MOST_TICKS = 6, MOST_FLATTENED = 3;
 
 export function s(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -15,10 +15,10 @@ export function s(tag, attributes = {}, ...children) {
   return element;
 }
 
-const title = (text) => { const element = s("title"); element.textContent = text; return element; };
+export const title = (text) => { const element = s("title"); element.textContent = text; return element; };
 
-// series: [{ name, unit, times: [ms], mean: [value or null], low, high }], each on a scale of its own. gapMs: from when on
-// the time between two known values is a gap, which is shaded where the first series has one. unread: [ms, ms] of which
+// series: [{ name, unit, times: [ms], mean: [value or null], low, high }]; those of one unit that vary alike share a scale,
+// see scalesOf. gapMs: from when on the time between two known values is a gap, which is shaded where the first series has one. unread: [ms, ms] of which
 // nobody has read yet whether anything is known: it stays blank.
 export function lines({ label, series, fromMs, toMs, gapMs, unread = null }) {
   const x = (ms) => ((ms - fromMs) / (toMs - fromMs)) * WIDE;
@@ -30,12 +30,16 @@ export function lines({ label, series, fromMs, toMs, gapMs, unread = null }) {
   for (const [from, to] of gaps(series[0], fromMs, toMs, gapMs).filter(([from, to]) => !unread || to <= unread[0] || from >= unread[1]))
     svg.append(s("rect", { class: "gap", x: x(from), y: 0, width: Math.max(x(to) - x(from), 1), height: HIGH }, title(`not known ${clock(new Date(from).toISOString())} to ${clock(new Date(to).toISOString())}`)));
   const legend = h("div", { class: "legend" }), plot = h("div", { class: "plot" }, svg);
+  const scales = scalesOf(series);
+  // Two scales have room, one at each side, in the colour of their first series; of more the legend tells the ends.
+  for (const scale of [...new Set(scales)].filter(Boolean).slice(0, 2)) {
+    plot.append(h("div", { class: `scale s${scales.indexOf(scale)}`, "aria-hidden": "true" }, [scale.high, (scale.low + scale.high) / 2, scale.low].map((value) => h("span", {}, short(value)))));
+  }
   series.forEach((each, at) => {
-    const scale = scaleOf(each);
-    // Two scales have room, one at each side; of more the legend tells the ends.
-    if (scale && at < 2) plot.append(h("div", { class: `scale s${at}`, "aria-hidden": "true" }, [scale.high, (scale.low + scale.high) / 2, scale.low].map((value) => h("span", {}, short(value)))));
-    if (scale) svg.append(...drawn(each, at, scale, x, gapMs));
-    legend.append(h("span", {}, h("span", { class: `key s${at}` }), ` ${each.name} `, h("span", { class: "muted" }, scale ? `${number(scale.low)} to ${number(scale.high)} ${each.unit ?? ""}` : "nothing known")));
+    const own = rangeOf(each), shared = scales.indexOf(scales[at]);
+    if (own) svg.append(...drawn(each, at, scales[at], x, gapMs));
+    const ends = own ? `${number(own.low)} to ${number(own.high)} ${each.unit ?? ""}` : "nothing known";
+    legend.append(h("span", {}, h("span", { class: `key s${at}` }), ` ${each.name} `, h("span", { class: "muted" }, own && shared < at ? `${ends}, on the scale of ${series[shared].name}` : ends)));
   });
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
@@ -46,16 +50,20 @@ export function lines({ label, series, fromMs, toMs, gapMs, unread = null }) {
   const period = `${clock(new Date(fromMs).toISOString())} to ${clock(new Date(toMs).toISOString())} UTC`;
   read.textContent = period;
   svg.addEventListener("pointerleave", () => { read.textContent = period; });
-  const axis = h("div", { class: "axis muted", "aria-hidden": "true" }, ticks.times.map((ms) => {
-    const at = (100 * x(ms)) / WIDE, label = h("span", { class: at < 4 ? "first" : at > 96 ? "last" : "" }, ticks.label(ms));
+  return h("figure", { class: "panel" }, legend, plot, axisOf(ticks, fromMs, toMs), read);
+}
+
+// The times below a chart, each below its place.
+export function axisOf(ticks, fromMs, toMs) {
+  return h("div", { class: "axis muted", "aria-hidden": "true" }, ticks.times.map((ms) => {
+    const at = (100 * (ms - fromMs)) / (toMs - fromMs), label = h("span", { class: at < 4 ? "first" : at > 96 ? "last" : "" }, ticks.label(ms));
     label.style.left = `${at}%`;
     return label;
   }));
-  return h("figure", { class: "panel" }, legend, plot, axis, read);
 }
 
 // Round times within a period, and how each is written.
-function ticksOf(fromMs, toMs) {
+export function ticksOf(fromMs, toMs) {
   const stepMs = STEPS_MS.find((each) => (toMs - fromMs) / each <= MOST_TICKS) ?? STEPS_MS[STEPS_MS.length - 1];
   const times = [];
   for (let ms = Math.ceil(fromMs / stepMs) * stepMs; ms <= toMs; ms += stepMs) times.push(ms);
@@ -63,11 +71,23 @@ function ticksOf(fromMs, toMs) {
   return { times, label: (ms) => (stepMs >= DAY_MS ? iso(ms).slice(5, 10) : stepMs < MINUTE_MS ? iso(ms).slice(11, 19) : iso(ms).slice(11, 16)) };
 }
 
-function scaleOf(each) {
+function rangeOf(each) {
   const known = [...(each.low ?? each.mean), ...(each.high ?? [])].filter((value) => value !== null);
-  if (!known.length) return null;
-  const low = known.reduce((a, b) => Math.min(a, b)), high = known.reduce((a, b) => Math.max(a, b));
-  return { low, high, y: (value) => HIGH - EDGE - ((value - low) / (high - low || 1)) * (HIGH - 2 * EDGE) };
+  return known.length ? { low: known.reduce((a, b) => Math.min(a, b)), high: known.reduce((a, b) => Math.max(a, b)) } : null;
+}
+
+// The scale of each series, null where nothing is known. Of one unit, a series goes on the scale of one before it where
+// both overlap and neither becomes flat by it: prices are read off against each other, a spread is not flattened by them.
+function scalesOf(series) {
+  const scales = [];
+  for (const each of series) {
+    const own = rangeOf(each);
+    const shared = own && scales.find((scale) => scale && scale.unit === each.unit && own.low <= scale.high && scale.low <= own.high &&
+      Math.max(own.high, scale.high) - Math.min(own.low, scale.low) <= MOST_FLATTENED * Math.min(own.high - own.low, scale.high - scale.low));
+    if (shared) Object.assign(shared, { low: Math.min(shared.low, own.low), high: Math.max(shared.high, own.high) });
+    scales.push(shared || (own && { ...own, unit: each.unit, y(value) { return HIGH - EDGE - ((value - this.low) / (this.high - this.low || 1)) * (HIGH - 2 * EDGE); } }));
+  }
+  return scales;
 }
 
 function drawn(each, at, scale, x, gapMs) {

@@ -23,13 +23,14 @@ function cell(value, name) {
 }
 
 // The leaves of a document by their path. Of long lists the length, and of what differs by nature nothing.
-const NATURAL = /^(dataset_id|created_at|updated_at|download_urls|files|performance)/;
+const NATURAL = /^(dataset_id|created_at|updated_at|download_urls|timeline|files|performance)/;
 
 function factsOf(each) {
   const facts = new Map();
   const add = (path, value) => {
     if (NATURAL.test(path)) return;
-    if (Array.isArray(value)) facts.set(path, value.length > 12 ? `${value.length} entries, ${digest(JSON.stringify(value))}` : value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", "));
+    if (Array.isArray(value) && value.length && new Set(value.map((one) => one?.name).filter(Boolean)).size === value.length) for (const { name, ...inner } of value) add(`${path}.${name}`, inner);
+    else if (Array.isArray(value)) facts.set(path, value.length > 12 ? `${value.length} entries, ${digest(JSON.stringify(value))}` : value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", "));
     else if (value !== null && typeof value === "object") for (const [name, inner] of Object.entries(value)) add(path ? `${path}.${name}` : name, inner);
     else facts.set(path, value === null ? "–" : String(value));
   };

@@ -41,7 +41,8 @@ function day(each, unit) {
 function parts(found) {
   const streams = Object.entries(found.streams);
   const holes = streams.flatMap(([name, stream]) => stream.missing.map((hole) => [name, clock(hole.from), clock(hole.to), hole.evidence, number(hole.messages), unknown(hole, stream)]));
-  return [h("p", {}, `${found.symbol}, ${clock(found.from)} to ${clock(found.to)}. A frame marks a day that is mostly backfilled.`),
+  return [h("p", {}, `${found.symbol}, ${clock(found.from)} to ${clock(found.to)}`), h("div", { class: "legend" }, [["whole", "the whole day"], ["most", "95 % of it or more"], ["some", "less"], ["none", "nothing"], ["none backfilled", "framed: mostly backfilled"]]
+      .map(([kind, text]) => h("span", {}, h("span", { class: `day ${kind}` }), ` ${text}`))),
     ...streams.flatMap(([name, stream]) => [h("h2", {}, name), h("div", { class: "calendar", role: "group", "aria-label": `Days of ${name}` }, stream.days.map((each) => day(each, stream.unit))),
       h("p", { class: "muted" }, `${number(stream.held)} of ${number(stream.expected)} ${stream.unit}, certified by ${stream.certified_by}; ${stream.not_proven.length ? `ranges not proven: ${number(stream.not_proven.length)}` : "every range is proven"}`)]),
     h("h2", {}, "Holes"), table("Holes", [["stream", "name"], ["from, UTC", "name"], ["to", "name"], ["known by", ""], ["messages", "number"], ["makes unknown", "formula"]], holes, "Nothing is missing."),

@@ -3,6 +3,7 @@
 import { show as build } from "./build.js";
 import { show as compare } from "./compare.js";
 import { badge, clock, h, number, table, told } from "./dom.js";
+import { timeline } from "./timeline.js";
 
 export async function show(root, context) {
   if (context.rest[0] === "new") return build(root, context);
@@ -68,10 +69,24 @@ async function one(at, { api, rest, session }) {
       ...fact("rows", `train ${number(each.train_records)}, validation ${number(each.validation_records)}, test ${number(each.test_records)}`),
       ...fact("created", `${clock(each.created_at)} UTC, changed ${clock(each.updated_at)} UTC`),
       ...(each.error_message ? fact("error", h("span", { class: "error" }, each.error_message)) : []))),
-    ...(each.splits_info.splits ? [h("h2", {}, "Splits"), table("Splits", [["split", ""], ["from, UTC", ""], ["until, UTC", ""]], each.splits_info.splits.map((split) => [split.name, clock(split.start), clock(split.end)]), "")] : []),
+    h("h2", {}, "Splits"), ...splits(each),
     ...(each.manifest ? [h("h2", {}, "Load it"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Load it" }, snippet(each.dataset_id))),
       h("h2", {}, "Manifest"), h("div", { class: "panel" }, h("pre", { tabindex: 0, "aria-label": "Manifest" }, JSON.stringify(each.manifest, null, 2)))] : []));
   return each.status === "building" ? true : null;
+}
+
+// Each fold's periods on the time line, and of a ready dataset how many samples each split has and what became of the others.
+function splits({ timeline: folds, manifest }) {
+  const built = new Map((manifest?.folds ?? []).map((each) => [each.fold, each.splits]));
+  const rows = (manifest ? folds.filter((each) => built.has(each.fold)) : folds).flatMap((each) => each.periods.map((period) => {
+    const split = (built.get(each.fold) ?? []).find((one) => one.name === period.name);
+    const counted = split?.periods?.find((one) => one.start === period.start) ?? split;
+    return [...(folds.length > 1 ? [number(each.fold)] : []), period.name, clock(period.start), clock(period.end),
+      ...["records", "purged", "embargoed"].map((name) => number(counted?.[name])), clock(counted?.last_label_end)];
+  }));
+  return [timeline({ folds, isKept: (each) => !manifest || built.has(each.fold) }),
+    table("Splits", [...(folds.length > 1 ? [["fold", "number"]] : []), ["split", ""], ["from, UTC", "name"], ["until, UTC", "name"], ["samples", "number"], ["purged", "number"], ["embargoed", "number"], ["last label ends, UTC", "name"]],
+      rows, "No fold has enough to train on.", rows.length > 12 ? "stack scroll" : "stack")];
 }
 
 // The page is told no folder of the service's machine, so the reader names it, or loads over HTTP.

@@ -43,6 +43,7 @@ export const share = (rate) => (rate === null || rate === undefined ? "not known
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds === 0) return "0 s";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 120) return `${seconds < 10 && !Number.isInteger(seconds) ? seconds.toFixed(1) : Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
@@ -87,15 +88,20 @@ const OLD_MS = 3000;
 
 export const ageBadge = (ms) => h("span", { class: `badge ${ms > 30000 ? "bad" : ms > OLD_MS ? "warn" : "ok"}` }, duration(ms / 1000));
 
-// Runs at once and then so often; a failure is told by the age of what is shown.
+// When the rows of a second can be read, by far.
+const READABLE_MS = 150;
+
+// Runs at once and then so often, at whole multiples of the time whatever a run takes, so that no second is passed over;
+// a failure is told by the age of what is shown.
 export async function every(ms, draw, isShown) {
   await draw();
   let timer = 0;
+  const later = () => { timer = setTimeout(again, ms - ((Date.now() - READABLE_MS) % ms)); };
   const again = async () => {
     try { await draw(); } catch { /* the banner tells it */ }
-    if (isShown()) timer = setTimeout(again, ms);
+    if (isShown()) later();
   };
-  timer = setTimeout(again, ms);
+  later();
   return () => clearTimeout(timer);
 }
 

@@ -1,6 +1,6 @@
 // Live: every symbol with its statuses, where its time goes, and one symbol with its whole vector.
 
-import { ageBadge, badge, duration, every, groupBadges, h, legendOf, number, setText, table } from "./dom.js";
+import { ageBadge, badge, duration, every, h, legendOf, number, setText, table } from "./dom.js";
 import { vector } from "./symbol.js";
 
 // What a worker measures, in the order in which a message goes through it.
@@ -15,22 +15,23 @@ async function overview(root, { api, isShown }) {
   root.append(h("h1", {}, "Live"), at, meaning, times);
   async function draw() {
     const found = await api("/features/overview");
+    const names = [...new Set(Object.values(found.symbols).flatMap((row) => Object.keys(row?.groups ?? {})))];
     const rows = Object.entries(found.symbols).map(([symbol, row]) => [
       h("a", { href: `#live/${encodeURIComponent(symbol)}` }, symbol),
       ...(row === null
-        ? ["–", "no row yet", "–", "–", "–"]
+        ? ["–", "no row yet", "–", "–"]
         : [
             row.mid_price === null ? badge(row.missing.mid_price ?? "not served") : number(row.mid_price),
             ageBadge(row.age_ms),
             duration(row.lag_ms / 1000),
             `${row.features - row.unknown} of ${row.features}`,
-            groupBadges(row.groups),
           ]),
+      ...names.map((name) => (row?.groups[name] ? badge(row.groups[name]) : "–")),
     ]);
     // Who reads the table with the keyboard keeps the place.
     const focused = at.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    at.replaceChildren(table("Symbols", [["symbol", "name"], ["mid price", "number"], ["age", ""], ["lag", "number"], ["known features", "number"], ["status by group", ""]], rows, "No symbol is followed."));
-    setText(meaning, `Age: since the time of the newest row. Lag: from its time until it could be read. ${legendOf(Object.values(found.symbols).flatMap((row) => Object.values(row?.groups ?? {})))}`);
+    at.replaceChildren(table("Symbols", [["symbol", "name"], ["mid price, quote", "number"], ["age", ""], ["lag", "number"], ["known", "number"], ...names.map((name) => [name, "status"])], rows, "No symbol is followed."));
+    setText(meaning, `Age: since the time of the newest row. Lag: from its time until it could be read. Known: features with a value. ${legendOf(Object.values(found.symbols).flatMap((row) => Object.values(row?.groups ?? {})))}`);
     if (focused) [...at.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
   }
   async function latency() {

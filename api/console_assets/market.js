@@ -11,7 +11,7 @@ export function market(symbol, { api, isShown }) {
     const found = await api(`/features/market?${new URLSearchParams({ symbol, depth: DEPTH, trades: TRADES })}`);
     setText(facts, `after the message of ${clock(found.received)} UTC, ${duration(Math.max(0, found.age_ms) / 1000)} ago`);
     book.replaceChildren(found.book ? ladder(found.book) : h("p", { class: "note" }, "The book is not known: it waits for a snapshot."));
-    trades.replaceChildren(table("Trades", [["time, UTC", "name"], ["side", ""], ["price", "number"], ["quantity", "number"]],
+    trades.replaceChildren(table("Trades", [["time, UTC", "name"], ["side", ""], ["price, quote", "number"], ["quantity, base", "number"]],
       found.trades.map((each) => [each.timestamp.slice(11, 23), h("span", { class: each.side }, each.side), number(each.price), number(each.quantity)]), "Nothing traded lately.", ""));
   }
   const again = async () => {
@@ -30,7 +30,7 @@ function ladder({ bids, asks }) {
   const figure = (level, at, name) => h("td", { class: `number ${name}` }, level ? number(level[at]) : "");
   const rows = Array.from({ length: Math.max(bids.length, asks.length) }, (_, at) => h("tr", {},
     size(bids[at], "bids"), figure(bids[at], 1, ""), figure(bids[at], 0, "buy"), figure(asks[at], 0, "sell"), figure(asks[at], 1, ""), size(asks[at], "asks")));
-  const head = [["", "size"], ["quantity", "number"], ["bid", "number"], ["ask", "number"], ["quantity", "number"], ["", "size"]];
+  const head = [["", "size"], ["quantity, base", "number"], ["bid, quote", "number"], ["ask, quote", "number"], ["quantity, base", "number"], ["", "size"]];
   return h("div", { class: "panel", tabindex: 0, role: "region", "aria-label": "Order book" }, h("table", { class: "ladder" },
     h("thead", {}, h("tr", {}, head.map(([label, kind]) => (label ? h("th", { scope: "col", class: kind }, label) : h("td", { class: kind }))))), h("tbody", {}, rows)));
 }

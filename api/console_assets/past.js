@@ -9,6 +9,7 @@ export async function show(root, { api, note, rest, query }) {
   const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
   const at = h("input", { required: true, placeholder: "2026-01-05T12:05:00Z", size: 26, value: query.get("at") ?? `${new Date(Date.now() - 120000).toISOString().slice(0, 19)}Z` });
   const feature = h("input", { list: "features", placeholder: "vwap_3s", value: query.get("feature") ?? "" });
+  const search = h("input", { type: "search", placeholder: "Search a feature", "aria-label": "Search a feature" });
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
     h("datalist", { id: "features" }, catalogue.map((each) => h("option", { value: each.name }))),
@@ -30,19 +31,25 @@ export async function show(root, { api, note, rest, query }) {
     try {
       const found = await api(`/features/moment?${asked}`);
       note("past", [symbol.value], [["at", at.value], ["feature", feature.value]]);
-      answer.replaceChildren(...parts(found, units, (name) => { feature.value = name; go(); }));
+      answer.replaceChildren(...parts(found, units, search, (name) => { feature.value = name; go(); }));
+      filter();
     } catch (error) {
       answer.replaceChildren();
       setText(wrong, told(error));
     }
   }
 
+  function filter() {
+    for (const row of answer.querySelectorAll('[aria-label="Vector"] tbody tr')) row.hidden = !row.firstChild.textContent.includes(search.value.trim().toLowerCase());
+  }
+  search.addEventListener("input", filter);
+
   form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
   if (query.get("at")) await go();
   else answer.append(h("p", { class: "muted" }, "Choose a moment, and a feature if its messages are to be listed."));
 }
 
-function parts(found, units, choose) {
+function parts(found, units, search, choose) {
   const named = (name) => h("button", { type: "button", class: "quiet", title: `Messages behind ${name}`, "aria-pressed": String(name === found.depends_on?.feature), onclick: () => choose(name) }, name);
   const values = inOrder([...Object.keys(found.features), ...Object.keys(found.missing)], [...units.keys()]).map((name) => [named(name),
     name in found.features ? h("span", { title: found.features[name] }, number(found.features[name])) : badge(found.missing[name]), units.get(name) ?? ""]);
@@ -57,9 +64,9 @@ function parts(found, units, choose) {
     behind && h("h2", {}, `${behind.feature} depends on ${behind.count} messages${behind.count > behind.messages.length ? `, the newest ${behind.messages.length} are shown` : ""}`),
     messages,
     h("div", { class: "beside" },
-      h("section", {}, h("h2", {}, "Vector"), h("p", { class: "muted" }, "Choose a feature to list the messages behind its value."), table("Vector", [["feature", "name mono"], ["value", "number"], ["unit", ""]], values, "No value.", "")),
+      h("section", {}, h("h2", {}, "Vector"), h("p", { class: "muted" }, "Choose a feature to list the messages behind its value."), h("div", { class: "bar" }, search), table("Vector", [["feature", "name mono"], ["value", "number"], ["unit", ""]], values, "No value.", "")),
       h("section", {}, h("h2", {}, "Order book"), h("div", { class: "pair" },
-        table("Bids", [["bid", "number"], ["quantity", "number"]], levels("bids"), "The book was unknown.", ""),
-        table("Asks", [["ask", "number"], ["quantity", "number"]], levels("asks"), "The book was unknown.", "")))),
+        table("Bids", [["bid, quote", "number"], ["quantity, base", "number"]], levels("bids"), "The book was unknown.", ""),
+        table("Asks", [["ask, quote", "number"], ["quantity, base", "number"]], levels("asks"), "The book was unknown.", "")))),
   ].filter(Boolean);
 }

@@ -7,7 +7,7 @@ import { clock, duration, field, h, legendOf, number, setText, share, short, tab
 const HOUR_MS = 3600000;
 
 export async function show(root, { api, note, rest, query }) {
-  const [all, { symbols }, versions] = await Promise.all([api("/features/list"), api("/features/overview"), api("/feature-registry/versions")]);
+  const [all, { symbols }, versions, costs] = await Promise.all([api("/features/list"), api("/features/overview"), api("/feature-registry/versions"), api("/features/costs")]);
   const declared = all.find((each) => each.name === rest[0]);
   const input = (value, more = {}) => h("input", { value, ...more });
   const symbol = input(query.get("symbol") ?? Object.keys(symbols)[0] ?? "", { list: "symbols", required: true, size: 12 });
@@ -24,7 +24,7 @@ export async function show(root, { api, note, rest, query }) {
     field("From, UTC", from), field("To, UTC", to), field("Other features, separated by commas", others), field("Registry version", version), field("Version beside it", against),
     h("button", { class: "primary", type: "submit" }, "Show"), span("Last hour", 1), span("Last day", 24), span("Last week", 168));
   root.append(h("h1", {}, h("a", { href: "#features" }, "Features"), ` · ${rest[0]}`),
-    declared ? h("p", {}, `${declared.summary} `, h("code", {}, declared.formula), h("span", { class: "muted" }, ` Unit ${declared.unit}, horizon ${duration(declared.horizon_seconds)}, not known: ${declared.nan_rule}`)) : "",
+    declared ? h("p", {}, `${declared.summary} `, h("code", {}, declared.formula), h("span", { class: "muted" }, ` Unit ${declared.unit}, horizon ${duration(declared.horizon_seconds)}, not known: ${declared.nan_rule}`, costOf(costs, rest[0]))) : "",
     form, wrong, answer);
 
   async function go() {
@@ -46,6 +46,8 @@ export async function show(root, { api, note, rest, query }) {
   form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
   await go();
 }
+
+const costOf = ({ features, processor }, name) => (features?.[name]?.row_us ? ` A row costs ${short(features[name].row_us, 3)} µs of processor time on ${processor}.` : "");
 
 const choice = (versions, chosen, none) => h("select", {}, h("option", { value: "" }, none),
   versions.map((each) => h("option", { value: each.version, selected: each.version === chosen }, each.version)));

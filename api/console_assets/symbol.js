@@ -38,7 +38,7 @@ export async function vector(root, { api, heard, note, rest, query, isShown }) {
     drawChart();
   }
 
-  // Over the mid price, each on a scale of its own; while it is pointed at it stays as it is.
+  // Over the mid price; while it is pointed at it stays as it is.
   function drawChart() {
     if (!newest || chart.querySelector("svg:hover")) return;
     const toMs = Date.parse(newest.timestamp) + 1000, names = [PRICE, ...[...charted].filter((name) => name !== PRICE)].filter((name) => points.has(name));

@@ -3,25 +3,22 @@
 1. The tape with the most bytes of late is gone through from the last order book snapshot before the stretch on; each
    second of the stretch is fed and closed separately, as a running worker does.
 2. What is further back than that is not brought in: how much past an engine holds hardly changes what a row costs.
-3. It is done in its own process, at low priority: neither the caller nor a worker waits for a compiler.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Final
 
 from ingestion.pipeline.change import said
+from ingestion.pipeline.measuring import NotMeasured, measured_apart
 from ingestion.pipeline.resuming import last_snapshot_ns
-from ingestion.pipeline.warming import NICENESS, WarmingPlan
+from ingestion.pipeline.warming import WarmingPlan
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import FeatureServiceError
@@ -35,8 +32,6 @@ from transforms.rows import FeatureSet
 
 STRETCH_NS: Final = MINUTE_NS
 FEWEST_ROWS: Final = 10
-MEASURING_S: Final = 300.0
-"""Compiling takes a minute, once on a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +55,17 @@ class RowCosts:
         """What a row of each costs, in their order."""
         with self._lock:
             wanted = [each for each in sets if each.fingerprint not in self._known]
-            found = _in_a_process(self._plan, wanted) if wanted else []
+            try:
+                found = measured_apart(_measure_all, self._plan, wanted) if wanted else []
+            except NotMeasured as error:
+                found = [MeasuredCost(None, 0, str(error))] * len(wanted)
             measured = {each.fingerprint: cost for each, cost in zip(wanted, found, strict=True)}
             self._known |= {name: cost for name, cost in measured.items() if cost.ms is not None}
             return [measured.get(each.fingerprint) or self._known[each.fingerprint] for each in sets]
 
 
-def _in_a_process(plan: WarmingPlan, sets: Sequence[FeatureSet]) -> list[MeasuredCost]:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_all, args=(plan, tuple(sets), theirs), name="measuring", daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(MEASURING_S):
-            return [MeasuredCost(None, 0, f"it took longer than {MEASURING_S:g} s")] * len(sets)
-        found: list[MeasuredCost] = ours.recv()
-    except EOFError:
-        process.join()
-        return [MeasuredCost(None, 0, f"the measuring process exited with {process.exitcode}")] * len(sets)
-    finally:
-        ours.close()
-        process.kill()
-        process.join()
-    return found
-
-
-def _measure_all(plan: WarmingPlan, sets: Sequence[FeatureSet], connection: Connection) -> None:
-    os.nice(NICENESS)
-    connection.send([measured_cost(replace(plan, feature_set=each)) for each in sets])
+def _measure_all(plan: WarmingPlan, sets: Sequence[FeatureSet]) -> list[MeasuredCost]:
+    return [measured_cost(replace(plan, feature_set=each)) for each in sets]
 
 
 def measured_cost(plan: WarmingPlan) -> MeasuredCost:
@@ -106,7 +83,7 @@ def measured_cost(plan: WarmingPlan) -> MeasuredCost:
 
 def _costs(plan: WarmingPlan) -> list[float]:
     """Of each row of the stretch, ms."""
-    symbol = _busiest(plan)
+    symbol = busiest_symbol(plan)
     instrument = None if symbol is None else InstrumentPins(plan.raw_folder).get(symbol)
     if symbol is None or instrument is None:
         return []
@@ -139,7 +116,7 @@ def _costs(plan: WarmingPlan) -> list[float]:
     return costs
 
 
-def _busiest(plan: WarmingPlan) -> str | None:
+def busiest_symbol(plan: WarmingPlan) -> str | None:
     """The symbol whose newest segment is the largest: the dearest rows."""
     sizes = {}
     for symbol in tape_symbols(plan.raw_folder):

@@ -6,6 +6,7 @@ is at most the time between two checkpoints, however long the tape is. A young t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,10 +52,32 @@ def present_market(  # noqa: PLR0913  # where a market is read, by what, and whe
     now_ns: int,
     most_trades: int,
 ) -> Present:
-    """The market of a symbol that is followed with this kernel on this grid.
+    """The market of a symbol that is followed with this kernel on this grid. Raises as ``present_engine`` does."""
+    trades = [empty_events()]
+    engine, recv_ns = present_engine(
+        raw_folder, symbol, instruments, kernel, grid_ns=grid_ns, now_ns=now_ns, on_trades=trades.append
+    )
+    # Everything that was received before a tick after the newest message is applied.
+    engine.rows_at(np.empty(0, np.int64), recv_ns - recv_ns % grid_ns + grid_ns)
+    newest = joined(trades)[-most_trades:] if most_trades else empty_events()
+    return Present(engine.instrument, recv_ns, book_levels(engine), newest)
 
-    now_ns: a tape is young for YOUNG_NS. Raises NotFound where the symbol has no tape, or one that is not young and no
-    checkpoint of this kernel; CorruptStore.
+
+def present_engine(  # noqa: PLR0913  # where a market is read, by what, and when
+    raw_folder: Path,
+    symbol: str,
+    instruments: Instruments,
+    kernel: Kernel,
+    *,
+    grid_ns: int,
+    now_ns: int,
+    on_trades: Callable[[Events], None] | None = None,
+) -> tuple[Engine, int]:
+    """An engine that was fed the symbol's tape up to its newest message, and when that was received, ns.
+
+    now_ns: a tape is young for YOUNG_NS. on_trades: takes the trades of each message, from some before the checkpoint
+    on. Raises NotFound where the symbol has no tape, or one that is not young and no checkpoint of this kernel;
+    CorruptStore.
     """
     instrument = instruments.get(symbol)
     if instrument is None:
@@ -65,7 +88,7 @@ def present_market(  # noqa: PLR0913  # where a market is read, by what, and whe
         engine.restore(checkpoint.state)
     fed_seq = FIRST_SEQ - 1 if checkpoint is None else checkpoint.seq
     decoders = Decoders(tape_venue(raw_folder, symbol), instruments)
-    recv_ns, trades = 0, [empty_events()]
+    recv_ns = 0
     for found in read_tape_from(raw_folder, symbol, max(FIRST_SEQ, fed_seq - BEFORE)):
         if checkpoint is None and recv_ns == 0 and found.recv_ns < now_ns - YOUNG_NS:
             raise NotFound(
@@ -77,12 +100,8 @@ def present_market(  # noqa: PLR0913  # where a market is read, by what, and whe
             recv_ns = found.recv_ns
             if found.seq > fed_seq:
                 engine.feed(records[records["kind"] < KIND_COUNT])
-            if (is_trade := records["kind"] == TRADE).any():
-                trades.append(records[is_trade])
+            if on_trades is not None and (is_trade := records["kind"] == TRADE).any():
+                on_trades(records[is_trade])
         elif found.first_seq > fed_seq:
             engine.feed(records)
-    # Everything that was received before a tick after the newest message is applied.
-    engine.rows_at(np.empty(0, np.int64), recv_ns - recv_ns % grid_ns + grid_ns)
-    return Present(
-        instrument, recv_ns, book_levels(engine), joined(trades)[-most_trades:] if most_trades else empty_events()
-    )
+    return engine, recv_ns

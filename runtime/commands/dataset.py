@@ -124,7 +124,7 @@ def list_datasets(
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         found = metadata.list_datasets(status=_status(status), symbol=symbol, limit=limit)
     if as_json:
-        from api.schemas import dataset_document
+        from api.dataset_documents import dataset_document
 
         print_document([dataset_document(record).model_dump(mode="json") for record in found], as_json=True)
         return
@@ -149,7 +149,7 @@ def show(
 
     Example: feature-service dataset show 51b28d6ede9840a49a9ea067d1b47f78
     """
-    from api.schemas import dataset_document
+    from api.dataset_documents import dataset_document
     from runtime.servers import running_servers
     from runtime.wiring import metadata_store
     from training_sets.dataset.downloads import dataset_folder
@@ -158,9 +158,8 @@ def show(
     with running_servers(settings_for(data)) as servers, metadata_store(servers) as metadata:
         record = metadata.get_dataset(dataset_id)
     performance = read_performance(dataset_folder(record)) if record.status == "ready" else None
-    document = dataset_document(record, performance=performance).model_dump(mode="json")
-    shown = {name: value for name, value in document.items() if name not in {"download_urls", "manifest"}}
-    print_document(shown | {"path": record.path}, as_json=as_json)
+    document = dataset_document(record).model_dump(mode="json", exclude={"download_urls", "timeline", "manifest"})
+    print_document(document | {"performance": performance, "path": record.path}, as_json=as_json)
 
 
 @app.command("lags")

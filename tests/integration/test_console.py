@@ -21,6 +21,7 @@ from tests.console_pages import (
     go_back_in_time,
     grave_findings,
     log_in,
+    measure_costs,
 )
 from tests.running_service import ROOT, Running, running_service
 
@@ -73,6 +74,7 @@ def test_the_pages_show_what_the_api_answers(page: Page, running: Running) -> No
         page.keyboard.type("vwap_15s")
         expect(page.get_by_role("row").filter(has_text="vwap_15s")).to_have_count(1)
         assert page.url.endswith("#features?q=vwap_15s")
+        measure_costs(page, client)
 
         document = client.get(f"/dataset/{dataset_id}").json()
     page.goto(f"/console#datasets/{dataset_id}")
@@ -94,7 +96,7 @@ def test_a_page_that_asks_nothing_more_is_not_called_old_while_the_service_respo
     page.clock.install()
     page.goto("/console#features")
     page.reload()  # the timers of a script that is running already are not those of the clock
-    expect(page.get_by_role("status").filter(has_text="features")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"\d features"))).to_be_visible()
     shown = page.get_by_text("as of").inner_text()
     page.clock.run_for(20_000)
     expect(page.locator("#trouble")).to_be_hidden()
@@ -170,7 +172,8 @@ def test_the_form_asks_for_the_threshold_that_it_shows(page: Page) -> None:
         "horizon": "5s",
         "threshold": 0.001,
     }
-    page.get_by_label("Threshold or barrier, as a return").fill("0")
+    expect(page).to_have_url(re.compile(r"#datasets/[0-9a-f]{32}$"))  # the build was taken
+    page.goto("/console#datasets/new?target=classification&horizon=5s&threshold=0")
     expect(page.get_by_role("alert").filter(has_text="Threshold: must be a return above 0")).to_be_visible()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ from ingestion.sources.simulated.simulator import DEFAULT_SYMBOLS, simulate
 from ingestion.tape.present import YOUNG_NS, Present, present_market
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, parse_iso_ns
 from market.errors import InvalidRequest, NotFound
-from market.events import CONTROL, KIND_COUNT, NO_LEVEL, ORDERBOOK, TRADE, Events
+from market.events import CONTROL, KIND_COUNT, KLINE, NO_LEVEL, ORDERBOOK, POSITION, TRADE, Events
 from storage.checkpoints import checkpoint_path
 from storage.instruments import InstrumentPins
-from storage.raw.events import read_events
+from storage.raw.events import read_events, stream_events
 from storage.raw.raw_data import RawData
 from tests.played import Played, write_recording
+from training_sets.rebuild import moment
 from training_sets.rebuild.moment import messages_behind, moment_at
+from training_sets.rebuild.rebuild import rebuild_rows_at
+from transforms.catalogue import FEATURES
 from transforms.engine import Engine
 from transforms.kernel import Kernel, compile_kernel
 from transforms.state import ORDER_NS
@@ -63,6 +67,43 @@ def test_a_moment_is_the_row_that_was_served_with_its_book(played: Played, kerne
         moment_at(raw, SYMBOL, kernel, START_NS - SECOND_NS)
     with pytest.raises(InvalidRequest, match="feature: must be one of registry"):
         messages_behind(raw, SYMBOL, kernel.feature_set, "no", START_NS + MINUTE_NS)
+
+
+def test_a_moment_needs_no_more_of_a_kind_than_the_row_sees_of_it(
+    kernel_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two connections, each with a snapshot: of the book the first is left out, of candles both are needed."""
+    connected_ns = (START_NS, START_NS + 7 * MINUTE_NS)
+    messages = (
+        each
+        for seed, start_ns in enumerate(connected_ns)
+        for each in simulate(DEFAULT_SYMBOLS[:1], seed=seed, start_ns=start_ns, duration_ns=7 * MINUTE_NS)
+    )
+    lines = ({"recv_ns": each.recv_ns, "msg": json.loads(each.body)} for each in messages)
+    whole = compile_kernel(load_registry_version("2.0.0").feature_set, kernel_cache)
+    raw = RawData(Played(tmp_path, whole, write_recording(tmp_path / "recording.jsonl.gz", lines)).raw)
+    rng = np.random.default_rng(3)
+    ticks = np.unique(rng.integers(12 * MINUTE_NS // ORDER_NS, 14 * MINUTE_NS // ORDER_NS, 12)) * ORDER_NS
+    row_ns = START_NS + np.append(ticks, floor_to(int(ticks[-1]), SECOND_NS))
+    row_ns.sort()
+    expected = rebuild_rows_at(raw, SYMBOL, whole, row_ns)
+    read: list[tuple[set[int], int]] = []
+
+    def streamed(*args: Any, kinds: set[int], from_ns: int, **others: Any) -> Any:  # noqa: ANN401  # as it is
+        read.append((set(kinds), from_ns))
+        return stream_events(*args, kinds=kinds, from_ns=from_ns, **others)
+
+    monkeypatch.setattr(moment, "stream_events", streamed)
+    for at, tick_ns in enumerate(row_ns.tolist()):
+        found = moment_at(raw, SYMBOL, whole, tick_ns)
+        assert found.rows.values.tobytes() == expected.values[at : at + 1].tobytes()
+        assert found.rows.status.tobytes() == expected.status[at : at + 1].tobytes()
+    assert min(from_ns for kinds, from_ns in read if ORDERBOOK in kinds) >= connected_ns[1]
+    assert min(from_ns for kinds, from_ns in read if KLINE in kinds) < connected_ns[1]
+    of_position = [name for name in whole.feature_set.columns if FEATURES[name].kinds == {POSITION, ORDERBOOK}]
+    behind = messages_behind(raw, SYMBOL, whole.feature_set, of_position[0], int(row_ns[-1]))
+    assert {each.kind for each in behind if each.recv_ns < connected_ns[1]} <= {"control start", "control gap"}
+    assert behind[-1].recv_ns >= row_ns[-1] - SECOND_NS
 
 
 def test_the_market_of_now_is_the_book_of_the_next_row_and_the_last_trades(played: Played, kernel: Kernel) -> None:

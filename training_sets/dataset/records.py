@@ -12,6 +12,7 @@ from market.clock import DAY_NS, format_iso
 from storage.database.dataset_records import BuildMeasured, DatasetRecord
 from training_sets.request.folds import covered, strategy_name
 from training_sets.request.request import DatasetRequest, request_document, stated_request
+from training_sets.samples.splits import SplitRules, laid_periods
 
 FIRST_PACE_S: Final = 2.0
 """A day of a symbol, its features computed: what 90 days of minute klines in five folds take on one core."""
@@ -28,6 +29,28 @@ def splits_document(request: DatasetRequest) -> dict[str, Any]:
             for period in folds[0].periods
         ],
     }
+
+
+def timeline_document(request: DatasetRequest) -> list[dict[str, Any]]:
+    """Of each fold its number and periods, as JSON, with what purge and embargo leave of each by the request alone."""
+    rules = SplitRules.of(request)
+    return [
+        {
+            "fold": fold.number,
+            "periods": [
+                {
+                    "name": laid.period.name,
+                    "start": format_iso(laid.period.start_ns),
+                    "embargo_from": format_iso(laid.embargo_from_ns),
+                    "used_from": format_iso(laid.used_from_ns),
+                    "used_until": format_iso(laid.used_until_ns),
+                    "end": format_iso(laid.period.end_ns),
+                }
+                for laid in laid_periods(fold, rules)
+            ],
+        }
+        for fold in request.folds()
+    ]
 
 
 def stored_request(record: DatasetRecord) -> DatasetRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from market.clock import DAY_NS, format_iso
-from training_sets.request.folds import Fold, check_periods
+from training_sets.request.folds import Fold, Period, check_periods
 from training_sets.request.request import DatasetRequest
 from training_sets.request.sessions import TradingSessions
 from training_sets.request.targets import Target
@@ -54,6 +55,56 @@ class SplitRules:
             return begin_ns + self.embargo_ns
         return int(self.sessions.later_ns(np.array([begin_ns]), self.embargo_ns + DAY_NS)[0])
 
+    def first_reaching_ns(self, moment_ns: int, from_ns: int, until_ns: int) -> int:
+        """From which time of [from, until] on labels look at the moment, of samples that are acted on at their time."""
+        if self.sessions is None:
+            return min(max(from_ns, moment_ns - self.label_reach_ns), until_ns)
+        times = range(from_ns, until_ns)
+        return from_ns + bisect_left(times, moment_ns, key=lambda time: int(self.label_ends_ns(np.array([time]))[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class LaidPeriod:
+    """A period, and where in it samples are used that are acted on at their time: [used_from_ns, used_until_ns).
+
+    They are purged before embargo_from_ns and from used_until_ns on, and embargoed from embargo_from_ns until they are
+    used. The five times ascend. A sample that is acted on later is purged earlier.
+    """
+
+    period: Period
+    embargo_from_ns: int
+    used_from_ns: int
+    used_until_ns: int
+
+
+def laid_periods(fold: Fold, rules: SplitRules) -> list[LaidPeriod]:
+    """The periods of a fold, with what the rules leave of each: what ``assign_rows`` says of each row, of all times."""
+    found = []
+    for index, period in enumerate(fold.periods):
+        if period.name == fold.whole:
+            found.append(LaidPeriod(period, period.start_ns, period.start_ns, period.end_ns))
+            continue
+        begin_ns = _boundary_ns(fold, index, rules)
+        embargo_from_ns = used_from_ns = period.start_ns
+        if begin_ns is not None:
+            embargo_from_ns = min(max(period.start_ns, begin_ns), period.end_ns)
+            used_from_ns = min(max(embargo_from_ns, rules.embargo_end_ns(begin_ns)), period.end_ns)
+        used_until_ns = period.end_ns
+        if rules.purge and index + 1 < len(fold.periods):
+            used_until_ns = rules.first_reaching_ns(fold.periods[index + 1].start_ns, used_from_ns, period.end_ns)
+        found.append(LaidPeriod(period, embargo_from_ns, used_from_ns, used_until_ns))
+    return found
+
+
+def _boundary_ns(fold: Fold, index: int, rules: SplitRules) -> int | None:
+    """From when on rows of a period that is not whole are embargoed, purged before; None without a split before it."""
+    if fold.whole is None:
+        return fold.periods[index].start_ns if index > 0 else None
+    ends = [earlier.end_ns for earlier in fold.periods[:index] if earlier.name == fold.whole]
+    if not ends:
+        return None
+    return int(rules.label_ends_ns(np.array([max(ends)]))[0]) if rules.purge else max(ends)
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -95,18 +146,9 @@ def assign_rows(times_ns: Int64s, fold: Fold, rules: SplitRules, *, decisions_ns
             if rules.purge:
                 is_purged |= is_inside & (decisions_ns >= period.end_ns)
             continue
-        begin_ns = period.start_ns
-        if fold.whole is not None:
-            ends = [earlier.end_ns for earlier in fold.periods[:index] if earlier.name == fold.whole]
-            has_boundary = len(ends) > 0
-            if has_boundary:
-                begin_ns = max(ends)
-            if has_boundary and rules.purge:
-                begin_ns = int(rules.label_ends_ns(np.array([begin_ns]))[0])
-                is_purged |= is_inside & (times_ns < begin_ns)
-        else:
-            has_boundary = index > 0
-        if has_boundary:
+        begin_ns = _boundary_ns(fold, index, rules)
+        if begin_ns is not None:
+            is_purged |= is_inside & (times_ns < begin_ns)
             is_embargoed |= is_inside & ~is_purged & (times_ns < rules.embargo_end_ns(begin_ns))
         if rules.purge and index + 1 < len(fold.periods):
             next_ns = fold.periods[index + 1].start_ns

@@ -34,6 +34,13 @@ def test_a_build_is_accepted_and_ends_ready_with_its_proof(client: TestClient, r
         {"type": "regression", "horizon_seconds": 10, "decision_delay_seconds": 0, "name": "target"}
     ]
     assert ready["manifest"]["feature_set"] == ready["feature_set"]
+    [fold] = ready["timeline"]
+    edges = ("start", "embargo_from", "used_from", "used_until", "end")
+    assert {period["name"]: [period[name] for name in edges] for period in fold["periods"]} == {
+        "train": [at(10), at(10), at(10), at(100), at(110)],
+        "validation": [at(110), at(110), at(110), at(150), at(160)],
+        "test": [at(160), at(160), at(160), at(210), at(210)],
+    }
     listed = client.get("/dataset/list", params={"status": "ready", "symbol": "BTCUSDT", "limit": 5}).json()
     assert ready["dataset_id"] in [document["dataset_id"] for document in listed]
     assert client.get("/dataset/list?symbol=SOLUSDT").json() == []

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.clock import SECOND_NS, format_iso
+from market.clock import DAY_NS, SECOND_NS, format_iso
 from training_sets.request.folds import Fold, Period, PurgedCombinations, RandomBlocks, WalkForward, make_folds
+from training_sets.request.sessions import TradingSessions
 from training_sets.request.targets import ClassificationTarget
-from training_sets.samples.splits import OUTSIDE, FoldTally, SplitRules, assign_rows
+from training_sets.samples.splits import OUTSIDE, FoldTally, SplitRules, assign_rows, laid_periods
 
 SECONDS = st.integers(0, 200)
 NAMES = ("train", "validation", "test")
@@ -122,6 +123,33 @@ def test_a_row_that_is_acted_on_late_is_purged_by_when_its_own_label_ends(
         assert not split["overlaps_next"]
         ends = [decisions[row] + reach_ns for row in kept if names[row] == split["name"]]
         assert split["last_label_end"] == (format_iso(int(max(ends))) if ends else None)
+
+
+SESSIONS = TradingSessions("XNYS", tuple(close * SECOND_NS for close in range(-3, 260, 3)))
+
+
+@given(folds(), REACHES, st.booleans(), EMBARGOES, st.sampled_from((None, SESSIONS)))
+def test_a_period_is_laid_out_as_its_rows_are_assigned(
+    fold: Fold,
+    reach_ns: int,
+    purge: bool,  # noqa: FBT001  # drawn
+    embargo_ns: int,
+    sessions: TradingSessions | None,
+) -> None:
+    if sessions is not None:  # on whose clock a day is a session
+        reach_ns, embargo_ns = (length // SECOND_NS // 5 * DAY_NS for length in (reach_ns, embargo_ns))
+    rules = SplitRules(max(reach_ns, 1), purge, embargo_ns, sessions)
+    times = np.arange(0, 200, dtype=np.int64) * SECOND_NS
+    assigned = assign_rows(times, fold, rules)
+    for index, laid in enumerate(laid_periods(fold, rules)):
+        assert laid.period == fold.periods[index]
+        edges = (laid.period.start_ns, laid.embargo_from_ns, laid.used_from_ns, laid.used_until_ns, laid.period.end_ns)
+        assert list(edges) == sorted(edges)
+        is_within = [(times >= edges[at]) & (times < edges[at + 1]) for at in range(4)]
+        is_own = assigned.period == index
+        np.testing.assert_array_equal(is_within[0] | is_within[3], is_own & assigned.is_purged)
+        np.testing.assert_array_equal(is_within[1], is_own & assigned.is_embargoed)
+        np.testing.assert_array_equal(is_within[2], is_own & assigned.is_kept)
 
 
 @given(TIMES, folds(), REACHES)
