@@ -68,12 +68,8 @@ contracts: $(INSTALLED) ## import-linter: imports go down only
 check: lint types contracts test ## everything that CI checks
 
 .PHONY: soak
-soak: $(INSTALLED) ## the tests that run for minutes, then those that draw examples, with a new seed; SEED=... repeats a run
-	@$(BIN)/pytest -m soak $(ARGS)
-	@seed=$(or $(SEED),$$RANDOM$$RANDOM); \
-	echo "examples are drawn with seed $$seed; SEED=$$seed draws them again, and one that fails becomes an @example"; \
-	FEATURE_SERVICE_TEST_EXAMPLES=drawn $(BIN)/pytest -m "hypothesis and not soak" --hypothesis-seed=$$seed \
-		--numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+soak: $(INSTALLED) ## the long tests, and those that draw examples; ARGS=--resume goes on with the last run, SEED=... draws the same
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## benchmarks, one JSON line per figure

@@ -42,6 +42,7 @@ settings.register_profile(
     "feature_service",
     deadline=None,
     derandomize=not DRAWS_EXAMPLES,
+    max_examples=1000 if DRAWS_EXAMPLES else 100,  # of a law that says no number, as examples() has it of the others
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
