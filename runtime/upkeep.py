@@ -34,6 +34,7 @@ from upkeep.tasks import (
     FRESHNESS,
     GARBAGE,
     MATERIALIZATION,
+    MERGING,
     PERIODS,
     PUBLICATION,
     QUALITY,
@@ -92,6 +93,7 @@ def upkeep_tasks(
     return [
         UpkeepTask(DISK, partial(_watch_disks, settings, metadata)),
         UpkeepTask(COMPACTION, partial(_compact, stores)),
+        UpkeepTask(MERGING, partial(_merge, settings, clock)),
         UpkeepTask(PUBLICATION, partial(_publish, settings, servers, stores, clock)),
         UpkeepTask(RETENTION, partial(_retire, settings, servers, stores, clock)),
         UpkeepTask(GARBAGE, partial(_remove_garbage, settings, metadata, clock)),
@@ -111,6 +113,12 @@ def _compact(stores: Stores, reach: Reach) -> Mapping[str, Any]:
 
     raw = stores.raw.parquet
     return compact_finished(raw.folder, stores.pins, reach, place=raw.place)
+
+
+def _merge(settings: Settings, clock: Clock, reach: Reach) -> Mapping[str, Any]:
+    from upkeep.merging import merge_served_days
+
+    return merge_served_days(settings.feature_log_storage_path, reach, now_ns=clock.now_ns())
 
 
 def _publish(settings: Settings, servers: Servers, stores: Stores, clock: Clock, reach: Reach) -> Mapping[str, Any]:

@@ -15,9 +15,10 @@ import pyarrow.fs as pafs
 from market.clock import DAY_NS, floor_to, utc_date
 from storage.durable_files import known_content, known_sha256
 from storage.features.log import FeatureLog
+from storage.features.merging import superseded_parts
 from storage.features.parts import parts_of_date
 from storage.features.served_ticks import served_tick_files
-from storage.places import Place, matching
+from storage.places import Place
 from transforms.rows import FeatureGroup
 from transforms.source_digest import source_digest
 
@@ -69,8 +70,7 @@ def feature_partitions(
         for group in groups
         for symbol in sorted(symbols)
         for day_ns in range(floor_to(from_ns, DAY_NS), to_ns + 1, DAY_NS)
-        for path, first_ns, last_ns in parts_of_date(log.of_date(group, symbol, utc_date(day_ns)))
-        if first_ns <= to_ns and last_ns >= from_ns
+        for path in _standing(log.of_date(group, symbol, utc_date(day_ns)), from_ns, to_ns)
     ]
 
 
@@ -84,6 +84,15 @@ def served_partitions(log: FeatureLog, symbols: Iterable[str], *, from_ns: int, 
 
 
 def day_partitions(log: FeatureLog, group: FeatureGroup, symbol: str, date: str) -> list[dict[str, Any]]:
-    """Every file of the feature log of one symbol and date, by name."""
-    folder = log.of_date(group, symbol, date)
-    return [file_entry(path, log.folder) for path in matching(folder, "[!.]*.parquet")]
+    """Every file of the feature log of one symbol and date, by time, with its hash."""
+    return [file_entry(path, log.folder) for path in _standing(log.of_date(group, symbol, date))]
+
+
+def _standing(folder: Place, from_ns: int | None = None, to_ns: int | None = None) -> list[Place]:
+    """The parts of a date whose rows reach into [from_ns, to_ns], without those that wait beside their merged part.
+
+    So a merge changes what a result is made of once, and not again when they are removed.
+    """
+    superseded = superseded_parts(folder)  # before the parts: a merge between the two must not hide both
+    until_ns = None if to_ns is None else to_ns + 1
+    return [path for path, _, _ in parts_of_date(folder, from_ns, until_ns) if path.name not in superseded]

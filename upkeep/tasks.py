@@ -10,6 +10,7 @@ from typing import Any, Final
 COMPACTION: Final = "compaction"
 RETENTION: Final = "retention"
 GARBAGE: Final = "garbage"
+MERGING: Final = "merging"
 MATERIALIZATION: Final = "materialization"
 DISK: Final = "disk"
 FRESHNESS: Final = "freshness"
@@ -31,6 +32,7 @@ PERIODS: Final[Mapping[str, timedelta]] = {
     RETENTION: timedelta(hours=1),
     DRIFT: timedelta(hours=1),
     GARBAGE: timedelta(hours=6),
+    MERGING: timedelta(hours=6),
     # Archives have a day some hours after its end, each at its time.
     RECONCILIATION: timedelta(hours=6),
 }
