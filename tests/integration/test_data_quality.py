@@ -259,7 +259,7 @@ def test_late_and_repeated_messages_are_counted_to_the_message_and_change_no_oth
     told = " ".join(found["recommendations"])
     assert f"{late} messages of the ticker stream came after their row was closed" in told
     assert f"{doubled} messages of the trade stream came again" in told
-    assert f"<td>{doubled}</td>" in render_page(found)
+    assert f'<td class="number">{doubled}</td>' in render_page(found)
 
 
 def test_a_symbol_without_data_and_an_empty_period_are_refused(tmp_path: Path, kernel: Kernel) -> None:
