@@ -62,8 +62,18 @@ def configure_logging(log_format: LogFormat, level: LogLevel, clock: Clock, *, s
     root.addHandler(handler)
     root.setLevel(level)
     # At INFO they say each request they send, with its address; procrastinate each poll for jobs, several a minute;
-    # Great Expectations a hundred functions that it leaves out when it is imported; Feast each look at its registry.
-    for chatty in ("httpx", "httpcore", "aiormq", "websockets", "procrastinate", "great_expectations", "feast"):
+    # Great Expectations a hundred functions that it leaves out when it is imported; Feast each look at its registry;
+    # Alembic each of its own plugins.
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "aiormq",
+        "websockets",
+        "procrastinate",
+        "great_expectations",
+        "feast",
+        "alembic.runtime.plugins",
+    ):
         logging.getLogger(chatty).setLevel(logging.DEBUG if level == "DEBUG" else logging.WARNING)
     # A line or a traceback for each attempt to connect: whoever uses the connection says once that its server is down.
     logging.getLogger("psycopg.pool").setLevel(logging.DEBUG if level == "DEBUG" else logging.ERROR)

@@ -112,6 +112,7 @@ def test_a_server_that_is_down_is_not_told_by_the_libraries_that_try_to_reach_it
     logging.getLogger("procrastinate.worker").error("listener error", exc_info=ConnectorException("gone"))
     logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=ConnectorException("gone"))
     logging.getLogger("alembic.runtime.migration").info("Context impl %s.", "PostgresqlImpl")
+    logging.getLogger("alembic.runtime.plugins").info("setup plugin alembic.autogenerate.types")
     logging.getLogger("procrastinate.worker").error("a job failed", exc_info=ValueError("x"))
     logging.getLogger("alembic.runtime.migration").info("Running upgrade")
     assert [line["event"] for line in lines(stream)] == ["a job failed", "Running upgrade"]
