@@ -15,10 +15,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from ingestion.pipeline.compiled import load_compiled
 from ingestion.pipeline.pipeline import Pipeline
 from ingestion.pipeline.served_rows import available_now
 from ingestion.rabbitmq.bus import ProcessBus
 from ingestion.sources.gateway.sharing import shard_queues
+from ingestion.venues.decoders import Decoders, venue_of
 from ingestion.worker.disk_room import DiskRoom
 from ingestion.worker.metrics import StageTimes, StatusCollector
 from ingestion.worker.ownership import Ownership
@@ -89,7 +91,14 @@ class IngestRole:
         self._before = version_before(settings, servers, version) if follows else None
         self._kernel = compiled_kernel(settings, version)
         compile_and_tell(
-            self._kernel, servers, self.worker_id, settings.feature_service_symbols, started_at=self._now()
+            self._kernel,
+            lambda: load_compiled(
+                Decoders(venue_of(settings.feature_service_market), instrument_pins(settings, self._published))
+            ),
+            servers,
+            self.worker_id,
+            settings.feature_service_symbols,
+            started_at=self._now(),
         )
 
     def run(self) -> None:

@@ -1,14 +1,14 @@
-"""The start of an ingest worker as others see it: while its kernel is compiled it follows no symbol, serves no row."""
+"""The start of an ingest worker as others see it: while code is compiled it follows no symbol and serves no row."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 
 from market.errors import StoreUnavailable
-from runtime.kernel_start import warm_up
+from runtime.kernel_start import TOLD_EACH_S, telling_each, warm_up
 from runtime.servers import Servers
 from storage.database.leases import Leases
 from transforms.kernel import Kernel
@@ -17,11 +17,18 @@ _log = logging.getLogger(__name__)
 
 
 def compile_and_tell(
-    kernel: Kernel, servers: Servers, worker_id: str, symbols: Sequence[str], *, started_at: datetime
+    kernel: Kernel,
+    load: Callable[[], object],
+    servers: Servers,
+    worker_id: str,
+    symbols: Sequence[str],
+    *,
+    started_at: datetime,
 ) -> None:
-    """Compile or load the kernel. The worker's status says which symbols it will follow, every 10 s while it compiles.
+    """Compile or load the kernel, then what ``load`` does.
 
-    A database that is away is not waited for: alerts do not know of the start then.
+    The worker's status says which symbols it will follow, every 10 s while it compiles. A database that is away is not
+    waited for: alerts do not know of the start then.
     """
     with closing(Leases(servers.postgres_url)) as leases:
 
@@ -37,3 +44,5 @@ def compile_and_tell(
 
         say()
         warm_up(kernel, tell)
+        with telling_each(TOLD_EACH_S, lambda spent_s: tell(f"compiling what takes messages: {spent_s:.0f} s so far")):
+            load()

@@ -52,12 +52,19 @@ def _telling(kernel: Kernel, tell: Callable[[str], None], told_each_s: float) ->
     chosen = kernel.feature_set
     what = f"compiling {len(chosen.columns)} features of registry {chosen.version}, once on this machine"
     tell(f"{what}{_elsewhere(kernel)}")
+    with telling_each(told_each_s, lambda spent_s: tell(f"{what}{_elsewhere(kernel)}: {spent_s:.0f} s so far")):
+        yield
+
+
+@contextmanager
+def telling_each(each_s: float, tell: Callable[[float], None]) -> Iterator[None]:
+    """While the block runs, say every so many seconds how many it has taken."""
     begun = time.monotonic()
     done = threading.Event()
 
     def keep_telling() -> None:
-        while not done.wait(told_each_s):
-            tell(f"{what}{_elsewhere(kernel)}: {time.monotonic() - begun:.0f} s so far")
+        while not done.wait(each_s):
+            tell(time.monotonic() - begun)
 
     telling = threading.Thread(target=keep_telling, name="compiling", daemon=True)
     telling.start()

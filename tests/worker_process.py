@@ -13,6 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from ingestion.worker.worker import STOP_DEADLINE_S
 from runtime.servers import Servers
 from runtime.settings import Settings
 from runtime.sources import SourceChoice
@@ -21,7 +22,9 @@ from tests.live import VERSION
 ROOT = Path(__file__).parents[1]
 
 
-def start_process(settings: Settings, servers: Servers, *, largest_file: int | None = None) -> subprocess.Popen[bytes]:
+def start_process(
+    settings: Settings, servers: Servers, *, largest_file: int | None = None, stop_deadline_s: float = STOP_DEADLINE_S
+) -> subprocess.Popen[bytes]:
     """A worker in a process of its own."""
     task = {
         "settings": {
@@ -38,6 +41,7 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
         },
         "servers": asdict(servers),
         "largest_file": largest_file,
+        "stop_deadline_s": stop_deadline_s,
     }
     # Feast's import sets this variable; with it, or imported after Feast, prometheus_client wants a folder for figures.
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
@@ -52,6 +56,7 @@ def start_process(settings: Settings, servers: Servers, *, largest_file: int | N
 def main() -> None:
     import signal
 
+    from ingestion.worker import worker
     from runtime.ingest_role import IngestRole
     from runtime.settings import load_settings
 
@@ -62,6 +67,7 @@ def main() -> None:
         SourceChoice("gateway"),
         version=VERSION,
     )
+    vars(worker)["STOP_DEADLINE_S"] = task["stop_deadline_s"]
     if task["largest_file"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (task["largest_file"], task["largest_file"]))
     signal.signal(signal.SIGTERM, lambda *_: role.stop())

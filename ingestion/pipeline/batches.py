@@ -116,6 +116,17 @@ class Batches:
             first_frame, first_size, first_record = last_frame, last_size, last_record
 
 
+def load_batches(decoders: Decoders) -> None:
+    """Compile what takes batches, or load what was compiled, before the first of them; of one thread."""
+    for decoder in decoders.each():
+        if (batch := decoder.read_batch([b"{}"])) is None:
+            continue
+        batch.rows[:] = 0  # it has no records
+        chosen = np.zeros((3, 1), np.int64)
+        frame_block(batch.text, batch.ends, chosen)
+        _stamp(batch.words, batch.rows, chosen, batch.words[:0])
+
+
 @jit_alone
 def _stamp(words: Any, rows: Any, chosen: Any, stamped: Any) -> None:
     """Copy the records of the messages chosen, in that order, with their seqs and receive times."""

@@ -1,7 +1,8 @@
 """What a row of a set costs of processor time, measured on the newest stretch of a real tape.
 
 1. The tape with the most bytes of late is gone through from the last order book snapshot before the stretch on; each
-   second of the stretch is fed and closed separately, as a running worker does.
+   second of the stretch is fed and closed separately, as a running worker does. On the tape a frame may stand behind
+   those of later seconds: its queue was drained later, or it is the worker's own, of the row that was closed then.
 2. What is further back than that is not brought in: how much past an engine holds hardly changes what a row costs.
 """
 
@@ -22,6 +23,7 @@ from ingestion.pipeline.warming import WarmingPlan
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to
 from market.errors import FeatureServiceError
+from market.events import KIND_COUNT, Events
 from storage.instruments import InstrumentPins
 from storage.tape import Frame, read_tape_and_holes, tape_symbols
 from storage.tape.frames import read_frames
@@ -94,25 +96,32 @@ def _costs(plan: WarmingPlan) -> list[float]:
     begin_ns = end_ns - STRETCH_NS
     from_ns = last_snapshot_ns(plan.raw_folder, symbol, decoders, begin_ns) or begin_ns
     engine = Engine(kernel, instrument, start_ns=floor_to(from_ns, SECOND_NS), grid_ns=SECOND_NS)
-    costs: list[float] = []
-    next_ns = begin_ns
-    spent_s = 0.0
+    has_begun = False  # a row before the first message costs next to nothing
+    by_second: dict[int, list[Events]] = {each_ns: [] for each_ns in range(begin_ns, end_ns, SECOND_NS)}
     for frame in read_tape_and_holes(plan.raw_folder, symbol, from_ns=from_ns, to_ns=end_ns):
         if not isinstance(frame, Frame):
             continue
         decoded = decoders.decode(frame.body, frame.recv_ns)
         assert decoded is not None, "only messages with market data are logged"
+        if decoded.kind >= KIND_COUNT:
+            continue
         records = decoded.stamped(frame.recv_ns, frame.seq)
-        while frame.recv_ns >= next_ns:
-            begun_s = time.thread_time()
-            count = len(engine.advance(next_ns))
-            spent_s += time.thread_time() - begun_s
-            if next_ns > begin_ns and count:
-                costs.append(1000 * spent_s / count)
-            next_ns, spent_s = next_ns + SECOND_NS, 0.0
+        if frame.recv_ns < begin_ns:
+            engine.feed(records)
+            has_begun = True
+        else:
+            by_second[floor_to(frame.recv_ns, SECOND_NS)].append(records)
+    engine.advance(begin_ns)
+    costs: list[float] = []
+    for second_ns, pieces in by_second.items():
+        has_begun = has_begun or len(pieces) > 0
         begun_s = time.thread_time()
-        engine.feed(records)
-        spent_s += time.thread_time() - begun_s
+        for records in pieces:
+            engine.feed(records)
+        count = len(engine.advance(second_ns + SECOND_NS))
+        spent_s = time.thread_time() - begun_s
+        if count and has_begun:
+            costs.append(1000 * spent_s / count)
     return costs
 
 

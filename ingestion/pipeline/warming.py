@@ -29,7 +29,7 @@ from ingestion.pipeline.past_books import PastBook, newest_before
 from ingestion.pipeline.resuming import last_snapshot_ns
 from ingestion.venues.decoders import Decoders, venue_of
 from market.clock import MINUTE_NS, SECOND_NS, floor_to, format_iso
-from market.events import ORDERBOOK
+from market.events import KIND_COUNT, ORDERBOOK
 from market.instruments import Instrument
 from market.markets import Market
 from storage.instruments import InstrumentPins
@@ -203,7 +203,8 @@ class Warmer:
                 hole = None
             decoded = self._decoders.decode(frame.body, frame.recv_ns)
             assert decoded is not None, "only messages with market data are logged"
-            self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
+            if decoded.kind < KIND_COUNT:
+                self._engine.feed(decoded.stamped(frame.recv_ns, frame.seq))
             if frame.recv_ns - MARGIN_NS > close_ns:
                 self._close_silently(min(frame.recv_ns - MARGIN_NS, self._whole_from_ns))
                 close_ns = frame.recv_ns

@@ -69,6 +69,10 @@ class Decoders:
         first, last = self.of(min(recv_ns)), self.of(max(recv_ns))
         return first if first is last else None
 
+    def each(self) -> tuple[MessageDecoder, ...]:
+        """The decoder of each period, in order of date."""
+        return tuple(self._decoders)
+
     @property
     def compiled(self) -> int:
         """How many messages compiled code read; all others are ``typed``."""

@@ -169,7 +169,7 @@ class Ownership:
     def check(self) -> None:
         """Return when the worker may write; called at least every second, from any thread that may wait.
 
-        Raises Conflict once another worker has taken a lease.
+        Raises Conflict once another worker has taken a lease, or may: they were let go by ``close``.
         """
         if self.is_unsure():
             with self._answered:
@@ -179,6 +179,8 @@ class Ownership:
                 self._asked_ns = max(self._asked_ns, woken_ns)
         if self._lost:
             raise self._conflict()
+        if self._closing.is_set():  # a worker that did not stop in time goes on until its process ends
+            raise Conflict("leases: must be held by the worker that writes, were let go")
 
     def close(self) -> None:
         """Let the leases go at once, and the connections."""
@@ -215,11 +217,11 @@ class Ownership:
     def _tell(self, describe: Callable[[], Mapping[str, Any]]) -> None:
         """Write the status, unless it cannot be made: the leases are renewed all the same."""
         try:
-            status = describe()
+            self._leases.write_status(self.worker_id, started_at=self._started_at, status=describe())
+        except StoreUnavailable:
+            raise
         except Exception:  # noqa: BLE001  # whatever is wrong with a status, the symbols must stay owned
-            _log.exception("status: not reported this time, collecting it failed")
-            return
-        self._leases.write_status(self.worker_id, started_at=self._started_at, status=status)
+            _log.exception("status: not reported this time, it could not be collected or written")
 
     def _tell_lost(self) -> None:
         """Tell it once, to whom there is by then."""

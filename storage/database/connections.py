@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -19,10 +19,21 @@ STORE_OPTIONS: Final = f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT
 """Of a connection that answers somebody: no statement may keep it waiting forever."""
 
 
-def open_engine(url: str, *, options: str = STORE_OPTIONS, pool_size: int = POOL_SIZE) -> Engine:
-    """An engine that connects at first use. options: of each connection, as libpq takes them."""
+def open_engine(
+    url: str,
+    *,
+    options: str = STORE_OPTIONS,
+    pool_size: int = POOL_SIZE,
+    write_json: Callable[[Any], str | bytes] | None = None,
+) -> Engine:
+    """An engine that connects at first use.
+
+    options: of each connection, as libpq takes them. write_json: makes what a column of JSON is given; None is
+    ``json.dumps``.
+    """
     return create_engine(
         url,
+        json_serializer=write_json,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_S,

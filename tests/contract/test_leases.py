@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
@@ -111,6 +114,16 @@ def test_a_worker_has_one_status_the_newest_until_it_is_silent_for_long(leases: 
         assert connection.execute(query).all() == []
 
 
+def test_a_status_is_read_as_json_has_it_and_an_unknown_number_is_null(leases: Leases, url: str) -> None:
+    held = {"trades": {15: 3, 60: 12}, "memory_bytes": 2**53 + 1}
+    symbols = {"BTCUSDT": {"last_row_ns": 1_796_079_000_123_456_789, "lag_ms": 0.1, "held": held, "é": []}}
+    status = {"symbols": symbols, "worker": {"mean": np.float64(0.3), "none": None, "is_away": False, "": 1e22}}
+    leases.write_status("w1", started_at=datetime.now(UTC), status={**status, "unknown_ms": math.nan})
+    with closing(Metadata(url)) as metadata:
+        [read] = read_ingest_workers(metadata)
+    assert read.status == {**json.loads(json.dumps(status)), "unknown_ms": None}
+
+
 def test_a_database_that_is_away_is_store_unavailable(tmp_path: Path) -> None:
     away = Leases(f"postgresql+psycopg://postgres@/postgres?host={tmp_path}&port=5432")
     with pytest.raises(StoreUnavailable):
@@ -143,7 +156,12 @@ def test_a_worker_says_while_it_compiles_or_loads_which_symbols_it_will_follow(
     now = datetime.now(UTC)
     with closing(Metadata(url)) as metadata:
         kernel = Compiling(tmp_path, lambda: read_ingest_workers(metadata)[0])
-        compile_and_tell(cast("Kernel", kernel), Servers({}, url), "w1", SYMBOLS, started_at=now)
+        loaded: list[IngestWorker] = []
+        servers = Servers({}, url)
+        compile_and_tell(
+            cast("Kernel", kernel), lambda: loaded.append(kernel.look()), servers, "w1", SYMBOLS, started_at=now
+        )
+        assert [each.status for each in loaded] == [{"starts": SYMBOLS}], "nor while it loads what takes messages"
         assert kernel.seen is not None
         assert (kernel.seen.worker_id, kernel.seen.status) == ("w1", {"starts": SYMBOLS})
         assert kernel.seen.is_starting(now)
@@ -155,5 +173,14 @@ def test_a_worker_says_while_it_compiles_or_loads_which_symbols_it_will_follow(
 def test_a_database_that_is_away_does_not_keep_a_kernel_from_being_compiled(tmp_path: Path) -> None:
     away = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
     kernel = Compiling(tmp_path, lambda: IngestWorker("w1", datetime.now(UTC), datetime.now(UTC), {}))
-    compile_and_tell(cast("Kernel", kernel), Servers({}, away), "w1", SYMBOLS, started_at=datetime.now(UTC))
+    loaded: list[str] = []
+    compile_and_tell(
+        cast("Kernel", kernel),
+        lambda: loaded.append("too"),
+        Servers({}, away),
+        "w1",
+        SYMBOLS,
+        started_at=datetime.now(UTC),
+    )
+    assert loaded == ["too"]
     assert kernel.seen is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from market.clock import SECOND_NS
 from runtime.servers import Servers
 from runtime.settings import Settings
@@ -60,6 +62,26 @@ def test_a_worker_that_is_killed_is_followed_by_another_that_goes_on_from_the_ta
             if process is not None:
                 process.kill()
                 process.wait(60)
+    check_all(settings, kernel, broker, passed, tmp_path / "replay")
+
+
+@pytest.mark.soak  # a worker that is killed anywhere is tested above
+def test_a_worker_that_did_not_stop_in_time_costs_no_message_and_no_row(
+    settings: Settings, kernel: Kernel, live_servers: Servers, broker: Broker, tmp_path: Path
+) -> None:
+    passed = market(14, begin_s=8.0)
+    process = start_process(settings, live_servers, stop_deadline_s=0.0)
+    try:
+        with fed(broker, passed):
+            eventually(lambda: taped_messages(settings) > len(passed) // 3)
+            process.terminate()
+            assert process.wait(60) == 1, "it says that it did not stop in time"
+            with running(settings, live_servers) as ingest:
+                all_taped(settings, passed)
+                rows_pass(ingest, time.time_ns() + SECOND_NS)
+    finally:
+        process.kill()
+        process.wait(60)
     check_all(settings, kernel, broker, passed, tmp_path / "replay")
 
 

@@ -101,9 +101,11 @@ def deflated_among(returns: Float64s, trials: int) -> float | None:
 def _deflated(returns: Float64s, ratio: float, trials: int, deviation: float) -> float:
     """Of the strategy with these returns, by their own moments; those of a normal one where they are constant."""
     own = returns - returns.mean()
-    variance = float(np.mean(own**2))
     skewness, kurtosis = 0.0, 3.0
-    if variance > 0.0:
+    if (furthest := float(np.abs(own).max())) > 0.0:
+        # The unit changes neither; with the furthest one near 1 no power rounds to 0 or to infinity.
+        own = np.ldexp(own, -math.frexp(furthest)[1])
+        variance = float(np.mean(own**2))
         skewness, kurtosis = float(np.mean(own**3)) / variance**1.5, float(np.mean(own**4)) / variance**2
     return deflated_sharpe_ratio(
         ratio, rows=len(returns), skewness=skewness, kurtosis=kurtosis, trials=trials, deviation=deviation

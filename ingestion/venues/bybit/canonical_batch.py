@@ -58,17 +58,15 @@ class CanonicalBatches:
     """Reads batches of the topics that are known; of one thread."""
 
     def __init__(self) -> None:
-        self._topics: list[Topic] = []
-        self._table = np.full(2, -1, np.int64)
-        self._known = np.zeros((1, _TOPIC_WORDS), np.int64)
-        self._texts = np.zeros(1, np.uint8)
+        self._topics: list[Topic] | None = None
         self._slots = np.zeros((SLOTS + 1, 3), np.int64)
         self._hold(_FEWEST_RECORDS)
 
     def read(self, bodies: Sequence[bytes], topics: Mapping[bytes, tuple[Topic, npt.NDArray[np.int64]]]) -> Batch:
         """The messages. topics: by their bytes, with the exponents of a scale; those known before come first."""
-        if len(topics) != len(self._topics):
-            self._know(topics)
+        known = self._topics
+        if known is None or len(topics) != len(known):
+            known = self._know(topics)
         text = b"".join(bodies)
         ends = np.array(list(accumulate(map(len, bodies), initial=0)), np.int64)
         if len(text) // _SHORTEST_LEVEL >= len(self._words):
@@ -85,15 +83,15 @@ class CanonicalBatches:
             self._ids,
             rows,
         )
-        return Batch(text, ends, rows, self._topics, self._words, self._ids)
+        return Batch(text, ends, rows, known, self._words, self._ids)
 
     def _hold(self, records: int) -> None:
         # What is not written of it is no memory.
         self._words = np.empty((records, EVENT.itemsize // 8), np.int64)
         self._ids = np.empty((records, 2), np.int64)
 
-    def _know(self, topics: Mapping[bytes, tuple[Topic, npt.NDArray[np.int64]]]) -> None:
-        self._topics = [topic for topic, _ in topics.values()]
+    def _know(self, topics: Mapping[bytes, tuple[Topic, npt.NDArray[np.int64]]]) -> list[Topic]:
+        known = self._topics = [topic for topic, _ in topics.values()]
         ends = np.cumsum([len(text) for text in topics], dtype=np.int64)
         self._known = np.array(
             [
@@ -101,10 +99,11 @@ class CanonicalBatches:
                 for (text, (topic, exponents)), end in zip(topics.items(), ends.tolist(), strict=True)
             ],
             np.int64,
-        )
+        ).reshape(-1, _TOPIC_WORDS)
         self._texts = np.frombuffer(b"".join(topics), np.uint8)
         self._table = np.full(1 << (2 * len(topics)).bit_length(), -1, np.int64)
         enter_topics(self._texts, self._known, self._table)
+        return known
 
 
 @jit_inside

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,6 +25,7 @@ from storage.tape.segments import tape_folder
 from tests.pipelines import pipeline_in
 from transforms.kernel import Kernel, compile_kernel
 
+ROOT = Path(__file__).parents[4]
 START_NS = parse_iso_ns("2026-03-01T00:00:00")
 SYMBOLS = tuple(symbol.symbol for symbol in DEFAULT_SYMBOLS[:2])
 BAD = (b"", b"no JSON", b'{"topic":"publicTrade.BTCUSDT","ts":1', b'{"topic":"liquidation.BTCUSDT","data":{}}')
@@ -203,3 +206,15 @@ def test_a_market_without_defects_is_taken_in_runs(tmp_path: Path, kernel: Kerne
         pipeline.close()
     assert pipeline.counters.messages == len(messages)
     assert pipeline.counters.in_runs == len(messages) - 60
+
+
+def test_once_a_worker_has_started_no_message_waits_for_code_to_be_compiled_or_loaded(
+    tmp_path: Path,
+    kernel: Kernel,  # for the program to load
+    kernel_cache: Path,
+) -> None:
+    program = [sys.executable, "-m", "tests.taken_after_start", str(tmp_path), str(kernel_cache)]
+    found = json.loads(subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+    for taken in found.pop("taken"):
+        assert min(taken.values()) > 0, taken
+    assert found == {"absent": [], "added": [], "compiled": []}

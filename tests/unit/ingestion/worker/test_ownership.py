@@ -74,6 +74,14 @@ def test_a_worker_takes_every_symbol_or_none(url: str, leases: Leases) -> None:
     assert leases.owners() == {}
 
 
+def test_who_has_let_its_leases_go_writes_no_more(url: str) -> None:
+    with closing(worker(url, ManualClock(1))) as ours:
+        assert ours.acquire(threading.Event())
+        ours.check()
+    with pytest.raises(Conflict, match="were let go"):
+        ours.check()
+
+
 def test_a_worker_that_is_stopped_while_it_stands_by_takes_nothing(url: str, leases: Leases) -> None:
     leases.acquire("theirs", SYMBOLS, ttl=LONG)
     stop = threading.Event()
@@ -96,7 +104,10 @@ def test_a_worker_keeps_its_leases_while_a_tape_is_held(url: str, leases: Leases
         assert {symbol: fence for symbol, (_, fence) in leases.owners().items()} == ours.fences
 
 
-def test_a_lease_that_was_taken_over_is_told_once_and_forbids_every_write(url: str, leases: Leases) -> None:
+@pytest.mark.parametrize("status", [{}, {"of no form": object()}], ids=["", "a status that cannot be written"])
+def test_a_lease_that_was_taken_over_is_told_once_and_forbids_every_write(
+    url: str, leases: Leases, status: dict[str, object]
+) -> None:
     lost: list[Conflict] = []
     with closing(worker(url, ManualClock(1))) as ours:
         ours.acquire(threading.Event())
@@ -104,7 +115,7 @@ def test_a_lease_that_was_taken_over_is_told_once_and_forbids_every_write(url: s
         engine = create_engine(url, poolclass=NullPool)
         with engine.begin() as connection:
             connection.execute(text("UPDATE symbol_leases SET worker_id = 'theirs' WHERE symbol = 'BTCUSDT'"))
-        ours.keep(describe=dict, on_lost=lost.append)
+        ours.keep(describe=lambda: status, on_lost=lost.append)
         eventually(lambda: len(lost) == 1)
         assert "taken over: BTCUSDT" in str(lost[0])
         with pytest.raises(Conflict, match="taken over: BTCUSDT"):

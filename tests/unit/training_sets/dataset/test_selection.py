@@ -134,6 +134,21 @@ def test_one_strategy_is_deflated_by_its_own_moments_and_more_the_more_trials_th
     assert deflated_among(np.ones(9), 5) is None
 
 
+@pytest.mark.parametrize("unit", [1e-140, 1e-110, 1e-60, 1e70, 1e120])
+def test_the_unit_of_returns_changes_no_deflated_ratio(unit: float) -> None:
+    returns = np.random.default_rng(3).standard_normal((300, 2)) + 0.1
+    assert deflated_among(returns[:, 0] * unit, 20) == pytest.approx(deflated_among(returns[:, 0], 20), rel=1e-9)
+    best, probability = deflated_best(returns * unit)
+    expected, of_expected = deflated_best(returns)
+    assert best == expected
+    assert probability == pytest.approx(of_expected, rel=1e-9)
+
+
+def test_returns_whose_squares_are_no_numbers_have_no_deflated_ratio() -> None:
+    returns = np.random.default_rng(3).standard_normal(300) + 0.1
+    assert deflated_among(returns * 1e-170, 20) is None
+
+
 def test_the_best_of_noise_is_seldom_significant_when_its_trials_are_told() -> None:
     significant = 0
     for seed in range(100):
