@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field, model_serializer
 
+from api.parameters import Limit, OnlySymbol
 from api.services import ApiServices, Services
 from backfill.jobs import dates_total
 from backfill.request import BackfillRequest, checked_data_types, data_types_of_kinds, last_days, parse_date
@@ -16,6 +17,7 @@ from storage.database.backfill_jobs import BackfillRecord, BackfillStatus
 from transforms.catalogue import set_kinds
 
 router = APIRouter(prefix="/backfill", tags=["backfill"])
+JobId = Annotated[str, Path(description="Id of the job.")]
 
 
 class HistoricalRequest(BaseModel):
@@ -117,7 +119,7 @@ def auto(request: Request, services: Services, body: AutoRequest) -> BackfillSta
 
 
 @router.get("/status/{job_id}")
-def status(services: Services, job_id: str) -> BackfillDocument:
+def status(services: Services, job_id: JobId) -> BackfillDocument:
     """Progress of a job."""
     return backfill_document(services.backfills.get(job_id))
 
@@ -125,9 +127,9 @@ def status(services: Services, job_id: str) -> BackfillDocument:
 @router.get("/list")
 def list_jobs(
     services: Services,
-    status: BackfillStatus | None = None,
-    symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    status: Annotated[BackfillStatus | None, Query(description="Only those in this state.")] = None,
+    symbol: OnlySymbol = None,
+    limit: Limit = 100,
 ) -> list[BackfillDocument]:
     """The newest jobs, newest first. Days that a dataset build fetched itself are in no job; see `GET /coverage`."""
     found = services.backfills.newest(status=status, symbol=symbol, limit=limit)
@@ -135,7 +137,7 @@ def list_jobs(
 
 
 @router.post("/{job_id}/cancel", status_code=202)
-def cancel(services: Services, job_id: str) -> BackfillDocument:
+def cancel(services: Services, job_id: JobId) -> BackfillDocument:
     """Stop a job at its next step; fetched data stays."""
     return backfill_document(services.backfills.cancel(job_id))
 

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.build_request import SymbolName
 from api.errors import MalformedRequest
+from api.parameters import LONGEST_NAME, OnlySymbol
 from api.services import Services
 from api.wire_times import Moment
 from market.clock import parse_iso_ns
@@ -67,9 +68,11 @@ def invalidate(  # FastAPI reads the query from the parameters
     services: Services,
     *,
     body: Annotated[Invalidation | None, Body()] = None,
-    everything: Annotated[bool, Query(alias="all")] = False,
-    pattern: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
-    symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    everything: Annotated[bool, Query(alias="all", description="Every computed day.")] = False,
+    pattern: Annotated[
+        str | None, Query(min_length=1, max_length=LONGEST_NAME, description="Symbols, with * and ?, e.g. BTC*.")
+    ] = None,
+    symbol: OnlySymbol = None,
     date_range: Annotated[str | None, Query(description="<first date>/<last date>, both included")] = None,
 ) -> Invalidated:
     """Discard computed days; they are recomputed when needed. Served rows stay.

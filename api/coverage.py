@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from api.parameters import MaybeFrom, MaybeTo, Symbol
 from api.services import Services
-from api.wire_times import MOST_DAYS, Moment, check_days
+from api.wire_times import MOST_DAYS, check_days
 from feature_repo.registry_versions import load_registry_version
 from market.clock import DAY_NS
 from training_sets.checks.coverage import held_period, symbol_coverage
@@ -30,9 +31,9 @@ class Coverage(BaseModel):
 @router.get("/coverage")
 def coverage(
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=64)],
-    begin: Annotated[Moment | None, Query(alias="from")] = None,
-    end: Annotated[Moment | None, Query(alias="to")] = None,
+    symbol: Symbol,
+    begin: MaybeFrom = None,
+    end: MaybeTo = None,
 ) -> Coverage:
     """The coverage certificate of a symbol for at most 31 days, by default the last stored ones.
 

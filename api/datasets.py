@@ -14,8 +14,8 @@ from api.archive import zip_chunks
 from api.build_request import BuildRequest, SplitConfig, period_request
 from api.dataset_documents import BuildStarted, DatasetDocument, Verification, dataset_detail, dataset_document
 from api.errors import MalformedRequest
+from api.parameters import LONGEST_NAME, DatasetId, Limit, MaybeFrom, MaybeTo, OnlySymbol
 from api.services import Services
-from api.wire_times import Moment
 from market.clock import format_iso
 from market.errors import NotFound
 from storage.database.dataset_records import DatasetStatus
@@ -52,9 +52,14 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
     services: Services,
     *,
     body: Annotated[BuildRequest | None, Body()] = None,
-    symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
-    begin: Annotated[Moment | None, Query(alias="from")] = None,
-    end: Annotated[Moment | None, Query(alias="to")] = None,
+    symbol: Annotated[
+        str | None,
+        Query(
+            min_length=1, max_length=LONGEST_NAME, description="One symbol; default: all that have rows in the period."
+        ),
+    ] = None,
+    begin: MaybeFrom = None,
+    end: MaybeTo = None,
 ) -> BuildStarted:
     """Start a build: from a JSON body, or from ``?symbol=&from=&to=``.
 
@@ -78,7 +83,7 @@ def build(  # noqa: PLR0913  # FastAPI reads the query from the parameters
 
 @router.post("/{dataset_id}/resplit", status_code=202, responses=_EXISTS)
 def resplit(
-    request: Request, response: Response, services: Services, dataset_id: str, body: SplitConfig
+    request: Request, response: Response, services: Services, dataset_id: DatasetId, body: SplitConfig
 ) -> BuildStarted:
     """Start a build that differs from another only in its splits."""
     asked = stored_request(services.metadata.get_dataset(dataset_id))
@@ -86,13 +91,13 @@ def resplit(
 
 
 @router.post("/{dataset_id}/cancel", status_code=202)
-def cancel(services: Services, dataset_id: str) -> DatasetDocument:
+def cancel(services: Services, dataset_id: DatasetId) -> DatasetDocument:
     """Cancel a build; it stops at its next piece and leaves no files."""
     return dataset_document(services.builds.cancel(dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204)
-def delete(services: Services, dataset_id: str) -> None:
+def delete(services: Services, dataset_id: DatasetId) -> None:
     """Remove a dataset and its files."""
     services.builds.delete(dataset_id)
 
@@ -100,9 +105,9 @@ def delete(services: Services, dataset_id: str) -> None:
 @router.get("/list")
 def list_datasets(
     services: Services,
-    status: DatasetStatus | None = None,
-    symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    status: Annotated[DatasetStatus | None, Query(description="Only those in this state.")] = None,
+    symbol: OnlySymbol = None,
+    limit: Limit = 100,
 ) -> list[DatasetDocument]:
     """The newest datasets, newest first."""
     found = services.metadata.list_datasets(status=status, symbol=symbol, limit=limit)
@@ -110,7 +115,7 @@ def list_datasets(
 
 
 @router.get("/{dataset_id}")
-def show(services: Services, dataset_id: str) -> DatasetDocument:
+def show(services: Services, dataset_id: DatasetId) -> DatasetDocument:
     """One dataset, with its splits on the time line; once ready, with its manifest.
 
     In the manifest, the files that it was made of are only counted.
@@ -124,13 +129,13 @@ def show(services: Services, dataset_id: str) -> DatasetDocument:
 
 
 @router.get("/{dataset_id}/lineage")
-def show_lineage(services: Services, dataset_id: str) -> dict[str, Any]:
+def show_lineage(services: Services, dataset_id: DatasetId) -> dict[str, Any]:
     """The inputs of a ready dataset: code, libraries, and every raw and feature file with its hash."""
     return lineage(read_manifest(dataset_folder(services.metadata.get_dataset(dataset_id))))
 
 
 @router.get("/{dataset_id}/verification")
-def verify_files(services: Services, dataset_id: str) -> Verification:
+def verify_files(services: Services, dataset_id: DatasetId) -> Verification:
     """Whether each file of a ready dataset is what its manifest states: every byte is read.
 
     That a second build gives the same bytes is tried by ``feature-service verify dataset``, which takes as long.
@@ -144,7 +149,7 @@ def verify_files(services: Services, dataset_id: str) -> Verification:
 
 
 @router.get("/{dataset_id}/report", response_class=FileResponse)
-def show_report(services: Services, dataset_id: str) -> Response:
+def show_report(services: Services, dataset_id: DatasetId) -> Response:
     """The report on a ready dataset, a self-contained page. 404 if quality was not checked."""
     folder = dataset_folder(services.metadata.get_dataset(dataset_id))
     entry = stated_files(read_manifest(folder)).get(REPORT_NAME)
@@ -158,8 +163,10 @@ def show_report(services: Services, dataset_id: str) -> Response:
 @router.get("/{dataset_id}/download", response_class=Response)
 def download(
     services: Services,
-    dataset_id: str,
-    split: Annotated[Literal["train", "validation", "test", "all"], Query()] = "all",
+    dataset_id: DatasetId,
+    split: Annotated[
+        Literal["train", "validation", "test", "all"], Query(description="Whose file; all is a zip of everything.")
+    ] = "all",
 ) -> Response:
     """The file of a split, or a zip of all with the manifest; with folds, a zip of that split's file of every fold."""
     found = download_files(services.metadata.get_dataset(dataset_id), split)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import MalformedRequest
 from api.judging import deflated_ratios, details_of, judged_rows, metrics_of, selection_of
+from api.parameters import Limit
 from api.predictions import Predictions, read_predictions
 from api.services import ApiServices, Services
 from market.clock import format_iso, to_datetime
@@ -105,7 +106,9 @@ class KeptEvaluations(BaseModel):
 
 @router.get("/evaluations")
 def list_evaluations(
-    services: Services, dataset_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    services: Services,
+    dataset_id: Annotated[str, Query(description="Id of the dataset.")],
+    limit: Limit = 100,
 ) -> KeptEvaluations:
     """Evaluations of models on any split of a dataset, also after it was deleted."""
     kept = Evaluations(services.metadata)

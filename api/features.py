@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from api.listed_names import listed_names
+from api.parameters import LONGEST_NAME, From, RegistryVersion, ServedOrBeside, Symbol, To
 from api.schemas import FeatureHistory, FeatureVector, FeatureVectors
 from api.services import Services
 from api.vectors import feature_vector
@@ -34,13 +35,17 @@ router = APIRouter(prefix="/features", tags=["features"])
 def latest(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
     request: Request,
     services: Services,
-    symbol: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
+    symbol: Annotated[
+        str | None, Query(min_length=1, max_length=LONGEST_NAME, description="One symbol; instead of symbols.")
+    ] = None,
     symbols: Annotated[
         str | None, Query(description="Several symbols, separated by commas; instead of symbol.")
     ] = None,
     features: Annotated[str | None, Query(description="Names, separated by commas; default: every feature.")] = None,
-    interval: Annotated[Literal["1s", "3s", "15s", "1m"], Query()] = "1s",
-    registry_version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
+    interval: Annotated[
+        Literal["1s", "3s", "15s", "1m"], Query(description="Only 1s: the online store has the newest row alone.")
+    ] = "1s",
+    registry_version: RegistryVersion = None,
 ) -> Response:
     """The newest row of a symbol, or of several; while the online store is down, from ingest in this process.
 
@@ -112,13 +117,13 @@ def overview(services: Services) -> dict[str, Any]:
 @router.get("/history", responses={200: {"model": FeatureHistory}})
 def history(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
-    begin: Annotated[Moment, Query(alias="from")],
-    end: Annotated[Moment, Query(alias="to")],
+    symbol: Symbol,
+    begin: From,
+    end: To,
     features: Annotated[str | None, Query(description="Names, separated by commas; default: every feature.")] = None,
-    as_of: Annotated[Moment | None, Query()] = None,
-    registry_version: Annotated[str | None, Query(max_length=40)] = None,
-    rows: Annotated[Literal["served", "beside"], Query()] = "served",
+    as_of: Annotated[Moment | None, Query(description="Only what was readable by then; default: now.")] = None,
+    registry_version: RegistryVersion = None,
+    rows: ServedOrBeside = "served",
 ) -> Response:
     """The rows of a symbol with ``from <= row time < to`` from the feature log, up to a minute behind now.
 

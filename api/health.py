@@ -100,7 +100,7 @@ async def ready(
     request: Request,
     services: OfProcess,
     max_age_s: Annotated[
-        float | None, Query(gt=0, description="how old the newest row of a symbol that has one may be")
+        float | None, Query(gt=0, description="How old the newest row of a symbol that has one may be, seconds.")
     ] = None,
 ) -> JSONResponse:
     """200 once every store responds, a followed symbol has a row and ingest waits for nothing; else 503 says why.

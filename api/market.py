@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 from api.moment import price_levels
+from api.parameters import Symbol
 from api.schemas import PresentBook
 from api.services import Services
 from feature_repo.registry_versions import load_registry_version, registry_versions
@@ -23,9 +24,9 @@ router = APIRouter(prefix="/features", tags=["features"])
 @router.get("/market", responses={200: {"model": PresentBook}})
 def present(
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
+    symbol: Symbol,
     depth: Annotated[int, Query(ge=1, le=500, description="Levels of each side of the book.")] = 20,
-    trades: Annotated[int, Query(ge=0, le=MOST_TRADES, description="The newest ones.")] = 50,
+    trades: Annotated[int, Query(ge=0, le=MOST_TRADES, description="Number of trades, the newest ones.")] = 50,
 ) -> Response:
     """The order book after the newest message on the tape, and the newest trades: what the newest row was made of.
 

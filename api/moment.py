@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from api.parameters import RegistryVersion, Symbol
 from api.schemas import PastMoment
 from api.services import Services
 from api.wire_times import Moment
@@ -33,11 +34,11 @@ router = APIRouter(prefix="/features", tags=["features"])
 def moment(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
     request: Request,
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
-    at: Annotated[Moment, Query()],
+    symbol: Symbol,
+    at: Annotated[Moment, Query(description="Time; without an offset it is UTC.")],
     feature: Annotated[str | None, Query(max_length=80, description="Feature whose messages are listed.")] = None,
     depth: Annotated[int, Query(ge=1, le=500, description="Levels of each side of the book.")] = 20,
-    registry_version: Annotated[str | None, Query(max_length=40)] = None,
+    registry_version: RegistryVersion = None,
 ) -> Response:
     """The row of a symbol at the tick up to ``at``, recomputed from raw data, bit for bit as it was served.
 

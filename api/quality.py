@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.parameters import LONGEST_NAME, From, Symbol, To
 from api.services import Services
-from api.wire_times import Moment, check_days
+from api.wire_times import check_days
 from feature_repo.registry_versions import load_registry_version
 from ingestion.tape.quality import symbol_quality
 from market.clock import to_datetime
@@ -45,9 +46,9 @@ class QualityReport(BaseModel):
 @router.get("/report")
 def report(
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=64)],
-    begin: Annotated[Moment, Query(alias="from")],
-    end: Annotated[Moment, Query(alias="to")],
+    symbol: Symbol,
+    begin: From,
+    end: To,
 ) -> QualityReport:
     """The data quality of a symbol over a period of at most 31 days; each report is kept."""
     check_days(begin, end)
@@ -98,9 +99,9 @@ class Reconciliation(BaseModel):
 @router.get("/reconciliation")
 def reconciliation(
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=64)],
-    begin: Annotated[Moment, Query(alias="from")],
-    end: Annotated[Moment, Query(alias="to")],
+    symbol: Symbol,
+    begin: From,
+    end: To,
 ) -> list[Reconciliation]:
     """The newest reconciliation of each day that begins in a period of at most 31 days, oldest first.
 
@@ -149,8 +150,8 @@ class Drift(BaseModel):
 @router.get("/drift")
 def drift(
     services: Services,
-    dataset_id: Annotated[str, Query(min_length=1, max_length=64)],
-    hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 1,
+    dataset_id: Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, description="Id of the dataset.")],
+    hours: Annotated[int, Query(ge=1, le=MOST_HOURS, description="How many of the last hours.")] = 1,
 ) -> Drift:
     """How far the rows served in the last hours are from the dataset that a model was trained on."""
     served = ServedDrift(services.features, services.versions_folder, services.drift_limits)

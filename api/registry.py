@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
+from api.parameters import LONGEST_VERSION, Limit
 from api.registry_documents import (
     Activated,
     Activation,
@@ -38,7 +39,10 @@ from storage.database.registry_records import VersionRecord
 
 router = APIRouter(prefix="/feature-registry", tags=["feature registry"])
 
-Version = Annotated[str, Path(min_length=1, max_length=40)]
+Version = Annotated[str, Path(min_length=1, max_length=LONGEST_VERSION, description="Version, e.g. 1.0.0.")]
+Compared = Annotated[str, Query(min_length=1, max_length=LONGEST_VERSION, description="Version, or latest.")]
+Reason = Annotated[str | None, Query(min_length=1, max_length=2000, description="Why, for the audit.")]
+Author = Annotated[str | None, Query(min_length=1, max_length=200, description="Who, for the audit.")]
 
 
 @router.get("")
@@ -85,7 +89,10 @@ def reload(request: Request, services: Services) -> Reloaded:
 
 @router.get("/validate")
 def validate(
-    services: Services, version: Annotated[str | None, Query(min_length=1, max_length=40)] = None
+    services: Services,
+    version: Annotated[
+        str | None, Query(min_length=1, max_length=LONGEST_VERSION, description="Default: the active one.")
+    ] = None,
 ) -> Validation:
     """Whether the active or another version's file is valid, and every file that is not."""
     cycle = services.life_cycle
@@ -102,8 +109,8 @@ def validate(
 @router.get("/diff")
 def diff(
     services: Services,
-    before: Annotated[str, Query(min_length=1, max_length=40)],
-    after: Annotated[str, Query(min_length=1, max_length=40)],
+    before: Compared,
+    after: Compared,
 ) -> VersionDifference:
     """Effects of a change of version: columns, horizons, sources, rows of history to compute, cost of a row.
 
@@ -116,8 +123,10 @@ def diff(
 @router.get("/audit")
 def audit(
     services: Services,
-    version: Annotated[str | None, Query(min_length=1, max_length=40)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    version: Annotated[
+        str | None, Query(min_length=1, max_length=LONGEST_VERSION, description="Only of this version.")
+    ] = None,
+    limit: Limit = 100,
 ) -> list[AuditLine]:
     """The newest changes, newest first, optionally of one version. They cannot be changed or removed."""
     found = services.life_cycle.audit(version=version, limit=limit)
@@ -157,8 +166,8 @@ def delete(
     request: Request,
     services: Services,
     version: Version,
-    deleted_by: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-    reason: Annotated[str | None, Query(min_length=1, max_length=2000)] = None,
+    deleted_by: Author = None,
+    reason: Reason = None,
 ) -> None:
     """Remove a version's file and its records. 409 while it is active, shipped or in use."""
     services.life_cycle.delete(version, _asked(request, services, made_by=deleted_by, reason=reason))
@@ -186,8 +195,8 @@ def end_shadow(
     request: Request,
     services: Services,
     version: Version,
-    ended_by: Annotated[str | None, Query(min_length=1, max_length=200)] = None,
-    reason: Annotated[str | None, Query(min_length=1, max_length=2000)] = None,
+    ended_by: Author = None,
+    reason: Reason = None,
 ) -> None:
     """Stop serving a version next to the active one. 409 if it is not."""
     services.life_cycle.shadows.end(version, _asked(request, services, made_by=ended_by, reason=reason))

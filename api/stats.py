@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
 from api.checks import Check, ask, store_checks
 from api.computations import computations_check
+from api.parameters import OnlySymbol
 from api.rolling_windows import symbol_windows
 from api.services import ApiServices, Services
 from api.upkeep import upkeep_check
@@ -73,9 +74,7 @@ async def processing(request: Request, services: Services) -> Figures:
 
 
 @router.get("/rolling-windows")
-async def rolling_windows(
-    request: Request, services: Services, symbol: Annotated[str | None, Query(min_length=1, max_length=64)] = None
-) -> Figures:
+async def rolling_windows(request: Request, services: Services, symbol: OnlySymbol = None) -> Figures:
     """For each followed symbol, or one: the contents of its windows, its newest row, and each group's look-back."""
     if symbol is not None and symbol not in services.symbols:
         raise NotFound(f"symbol: must be one of {', '.join(services.symbols)}, was {symbol!r}")

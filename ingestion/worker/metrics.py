@@ -119,7 +119,7 @@ class StatusCollector(Collector):
                 counter.add_metric([symbol], each[name])
             yield counter
         by_error = CounterMetricFamily(
-            "feature_service_rejected_by_error",
+            "feature_service_rejected_by_error_total",
             "Messages that could not be used, by error.",
             labels=["symbol", "error"],
         )

@@ -1,7 +1,8 @@
-"""``db``: the schema of the metadata database, and the folder it belongs to."""
+"""``db``: the schema of the metadata database, its dumps, and the folder it belongs to."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,9 @@ import typer
 from runtime.commands.options import AnswerYes, AsJson, DataFolder, settings_for
 from runtime.commands.printing import print_document
 
-app = typer.Typer(help="The schema of the metadata database, and the folder it belongs to.", no_args_is_help=True)
+app = typer.Typer(
+    help="The schema of the metadata database, its dumps, and the folder it belongs to.", no_args_is_help=True
+)
 
 
 @app.command("upgrade")
@@ -45,11 +48,61 @@ def downgrade(
     _tell(revision, as_json=as_json)
 
 
+@app.command("dump")
+def dump(
+    file: Annotated[Path, typer.Argument(help="File to write, or to replace.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dump the whole database to a file, also while the service runs: the first step of a backup.
+
+    Example: feature-service db dump backup/database.dump
+    """
+    from runtime.servers import running_servers
+    from runtime.wheel_files import postgres_program
+    from storage.database.dumps import write_dump
+
+    settings = settings_for(data)
+    program = postgres_program("pg_dump", is_configured=settings.postgres_host is not None)
+    with running_servers(settings) as servers:
+        write_dump(servers.postgres_url, file, pg_dump=program)
+    if as_json:
+        print_document({"file": str(file), "bytes": file.stat().st_size}, as_json=True)
+    else:
+        print(f"{file}: {file.stat().st_size} bytes")
+
+
+@app.command("restore")
+def restore(
+    file: Annotated[Path, typer.Argument(help="Dump to read.")], data: DataFolder = None, as_json: AsJson = False
+) -> None:
+    """Fill an empty database from a dump, as a whole or not at all.
+
+    Example: feature-service db restore backup/database.dump
+    """
+    from runtime.servers import running_servers
+    from runtime.wheel_files import postgres_program
+    from storage.database.dumps import restore_dump
+
+    settings = settings_for(data)
+    program = postgres_program("pg_restore", is_configured=settings.postgres_host is not None)
+    with running_servers(settings) as servers:
+        restore_dump(servers.postgres_url, file, pg_restore=program)
+    if as_json:
+        print_document({"file": str(file)}, as_json=True)
+    else:
+        print(f"the database has what {file} holds")
+
+
 @app.command("adopt-folder")
 def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """Let the database belong to this data folder from now on, after it was moved, restored or recreated."""
+    """Let the database belong to this data folder from now on, after it was moved, restored or recreated.
+
+    Datasets that lie there are known to be there.
+    """
     from runtime.servers import running_servers
-    from runtime.wiring import prepare_places
+    from runtime.stores import open_stores
+    from runtime.wiring import metadata_store, prepare_places
     from storage.database.data_folder import adopt_folder as adopt
     from storage.database.migration import upgrade as upgrade_schema
 
@@ -59,10 +112,13 @@ def adopt_folder(data: DataFolder = None, as_json: AsJson = False) -> None:
     with running_servers(settings) as servers:
         upgrade_schema(servers.postgres_url)
         folder_id = adopt(servers.postgres_url, raw_folder)
+        with metadata_store(servers) as metadata:
+            found = metadata.move_datasets(open_stores(settings).datasets.find)
     if as_json:
-        print_document({"raw_folder": str(raw_folder), "folder_id": str(folder_id)}, as_json=True)
+        document = {"raw_folder": str(raw_folder), "folder_id": str(folder_id), "datasets": found}
+        print_document(document, as_json=True)
     else:
-        print(f"the database belongs to {raw_folder}, {folder_id}")
+        print(f"the database belongs to {raw_folder}, {folder_id}; datasets found: {found}")
 
 
 def _tell(revision: str, *, as_json: bool) -> None:

@@ -265,8 +265,10 @@ def diff(
     Example: feature-service registry diff 1.0.0 2.0.0
     """
     with life_cycle(data) as cycle:
-        found = cycle.differences.between(before, after)
-    print_document(found.document(), as_json=as_json)
+        found = cycle.differences.between(before, after).document()
+    # Breaking changes say of each column what a program has in lists.
+    lists = set() if as_json else {"removed", "renamed", "changed"}
+    print_document({name: value for name, value in found.items() if name not in lists}, as_json=as_json)
 
 
 @app.command("audit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,8 @@ def test_a_registry_version_lives_by_commands(tmp_path: Path, monkeypatch: pytes
         assert f"{DEFAULT_VERSION}: active, {TAKES_EFFECT}" in registry("rollback", "--reason", "seen").stdout
         assert json.loads(registry("usage", "3.0.0", "--json").stdout)["can_delete"] is True
         assert json.loads(registry("diff", DEFAULT_VERSION, "3.0.0", "--json").stdout)["added"] == []
+        told = registry("diff", DEFAULT_VERSION, "3.0.0").stdout
+        assert re.findall(r"\bmid_price\b.*", told) == ["mid_price: removed"]
         assert registry("sync", "4.0.0").returncode == 1
         assert registry("delete", "3.0.0", "--yes").stdout == "3.0.0: deleted\n"
         lines = json.loads(registry("audit", "--json").stdout)

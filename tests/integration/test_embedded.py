@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -171,7 +172,10 @@ def test_another_server_on_the_port_is_not_taken_for_ours(folder: Path, monkeypa
     with embedded_redis(folder / "first") as first:
         monkeypatch.setattr(embedded, "free_port", lambda: first.port)
         with (
-            pytest.raises(StoreUnavailable, match=r"(?s)embedded Redis: must be ready .*Address already in use"),
+            pytest.raises(
+                StoreUnavailable,
+                match=r"(?s)embedded Redis: must start, ended with exit code 1; .*Address already in use",
+            ),
             embedded_redis(folder / "second"),
         ):
             pytest.fail("it must not start")
@@ -182,11 +186,25 @@ def test_a_server_that_does_not_start_shows_its_last_words(folder: Path) -> None
         pass
     (folder / "cluster" / "PG_VERSION").write_text("9.1\n")
     with (
-        pytest.raises(StoreUnavailable, match=r"(?s)embedded PostgreSQL: must be ready .*initialized by PostgreSQL"),
+        pytest.raises(StoreUnavailable, match=r"(?s)embedded PostgreSQL: must start, .*initialized by PostgreSQL"),
         embedded_postgres(folder),
     ):
         pytest.fail("it must not start")
     assert processes_in(folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a copy made by root belongs to root")
+def test_a_copy_that_lost_its_owner_says_so_in_the_words_of_the_server(folder: Path) -> None:
+    with embedded_postgres(folder / "first"):
+        pass
+    shutil.copytree(folder / "first", folder / "copy")
+    with (
+        pytest.raises(
+            StoreUnavailable, match=r"exit code 2; .*Permission denied.*/cluster must belong to account \d+,"
+        ),
+        embedded_postgres(folder / "copy"),
+    ):
+        pytest.fail("it must not start")
 
 
 def test_a_cluster_whose_making_was_cut_short_is_made_anew(folder: Path) -> None:

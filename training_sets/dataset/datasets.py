@@ -11,6 +11,7 @@ from storage.durable_files import remove_files
 from storage.objects.files import publish_tree
 from storage.objects.path import ObjectPath
 from storage.places import Place
+from training_sets.dataset.manifest import MANIFEST_NAME
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,11 @@ class Datasets:
     def path(self, dataset_id: str) -> Place:
         """The folder of a finished dataset."""
         return self.place / dataset_id
+
+    def find(self, dataset_id: str) -> str | None:
+        """Where a finished dataset lies, None where it does not. Raises StoreUnavailable."""
+        path = self.path(dataset_id)
+        return str(path) if (path / MANIFEST_NAME).is_file() else None
 
     def begin(self, dataset_id: str, attempt: int) -> Path:
         """A new folder for an attempt; what earlier ones left is gone."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from ingestion.decoding.decoded import SYMBOL
 from ingestion.decoding.own import control_message
 from ingestion.venues.bybit.topics import routed_topic
 from market.clock import SECOND_NS
@@ -41,9 +42,11 @@ class QueueHoles:
         self._queues: dict[str, _Queue] = {}
 
     def hear(self, queue: str, topic: str) -> None:
-        """The topic of a message that a queue brought; a known one costs a lookup."""
+        """The topic of a message that a queue brought; a known one costs a lookup, one of no symbol is not kept."""
         heard = self._of(queue).heard
-        if topic not in heard and (routed := routed_topic(topic)) is not None:
+        if topic in heard or (routed := routed_topic(topic)) is None:
+            return
+        if SYMBOL.fullmatch(routed[1]) is not None:  # of others there is no tape to write on
             heard[topic] = routed
 
     def end(self, queue: str, now_ns: int, *, is_gone: bool) -> None:

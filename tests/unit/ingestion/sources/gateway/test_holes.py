@@ -57,6 +57,15 @@ def test_a_queue_that_brought_nothing_before_has_no_hole() -> None:
     assert holes.count == 0
 
 
+@pytest.mark.parametrize("symbol", ["", "../../etc", "btcusdt", "A" * 41])
+def test_a_topic_of_no_symbol_is_marked_nowhere(symbol: str) -> None:
+    holes = heard(TRADE)
+    holes.hear("queue", f"publicTrade.{symbol}")
+    holes.end("queue", NOW_NS, is_gone=False)
+    assert fields(holes.due(NOW_NS)) == [(START, TRADE)]
+    assert fields(holes.begin("queue", NOW_NS, is_full=True)) == [(START, TRADE)]
+
+
 def test_a_queue_that_another_process_reads_is_marked_by_that_one_alone() -> None:
     holes = heard(TRADE)
     holes.end("queue", NOW_NS, is_gone=False)
