@@ -19,7 +19,7 @@ from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
 from transforms.rows import FeatureRows, FeatureSet
 
-_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
+_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "flags")
 _TOLD_AFTER_NS: Final = 2 * MINUTE_NS
 _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
 
@@ -72,8 +72,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     instrument = raw.instrument(symbol)
     book = BookHoles(limits=limits)
     market = MarketStreams(
-        price_scale=10.0**instrument.price_exponent,
-        quantity_scale=10.0**instrument.quantity_exponent,
+        scales=(10.0**instrument.price_exponent, 10.0**instrument.quantity_exponent),
         limits=limits,
     )
     # What a minute counted is told at its end.
