@@ -81,11 +81,11 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     for events, _ in told:
         arrivals.add(events)
     held: list[int] = []
-    period = {"from_ns": from_ns, "to_ns": to_ns}
-    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), **period, fields=_BOOK_FIELDS):
+    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), from_ns=from_ns, to_ns=to_ns, fields=_BOOK_FIELDS):
         book.add(heads)
         held += _ends(heads)
-    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, CANDLE, TICKER), **period, fields=_MARKET_FIELDS):
+    kinds = (TRADE, KLINE, CANDLE, TICKER)
+    for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=_MARKET_FIELDS):
         market.add(events)
         held += _ends(events)
     book.offset.finish()

@@ -57,12 +57,14 @@ def symbol_coverage(  # noqa: PLR0913  # what is certified, of when, and what is
         known = KnownBookParts() if books is None else books
         for runs in stream_book_runs(raw, symbol, known, from_ns=begin_ns, to_ns=end_ns):
             tally.add_book_runs(runs)
-    around = {"from_ns": begin_ns - AROUND_NS, "to_ns": end_ns + AROUND_NS}
+    first_ns, last_ns = begin_ns - AROUND_NS, end_ns + AROUND_NS
     if TRADE in kinds:
-        for events, _ in stream_events(raw, symbol, kinds=(TRADE,), **around, fields=_TRADE_FIELDS):
+        for events, _ in stream_events(
+            raw, symbol, kinds=(TRADE,), from_ns=first_ns, to_ns=last_ns, fields=_TRADE_FIELDS
+        ):
             tally.add_market(events)
     if TICKER in kinds:
-        for heads in stream_heads(raw, symbol, kinds=(TICKER,), **around, fields=_TICKER_FIELDS):
+        for heads in stream_heads(raw, symbol, kinds=(TICKER,), from_ns=first_ns, to_ns=last_ns, fields=_TICKER_FIELDS):
             tally.add_market(heads)
     # Candles are evidence of trades too.
     if {TRADE, KLINE}.intersection(kinds):

@@ -58,10 +58,10 @@ def stream_book_runs(
         key = (symbol, *files[part.name])
         runs = known.get(key) if is_whole else None
         if runs is None:
-            heads = stream_heads(
+            pieces = stream_heads(
                 raw, symbol, kinds=(ORDERBOOK,), from_ns=from_ns, to_ns=to_ns, fields=_FIELDS, parts=[part]
             )
-            runs = book_runs(joined(list(heads)))
+            runs = book_runs(joined(list(pieces)))
             if is_whole:
                 known.keep(key, runs)
         yield runs
