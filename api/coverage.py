@@ -45,4 +45,6 @@ def coverage(
         from_ns = max(first_ns, to_ns - MOST_DAYS * DAY_NS) if begin is None else begin
         check_days(from_ns, to_ns)
         chosen = load_registry_version(services.default_version, services.versions_folder).feature_set
-        return Coverage.model_validate(symbol_coverage(KlineHistory(raw), symbol, chosen, (from_ns, to_ns)))
+        history = KlineHistory(raw, services.known_klines)
+        found = symbol_coverage(history, symbol, chosen, (from_ns, to_ns), books=services.known_books)
+        return Coverage.model_validate(found)

@@ -36,6 +36,8 @@ from storage.raw.raw_data import RawData
 from training_sets.builds.builds import DatasetBuilds
 from training_sets.dataset.datasets import Datasets
 from training_sets.rebuild.raw_history import OpenRaw
+from training_sets.samples.book_parts import KnownBookParts
+from training_sets.samples.kline_days import KnownKlines
 from transforms.kernel import Kernel
 from transforms.rows import FeatureSet
 
@@ -83,6 +85,7 @@ class ApiServices(ProcessServices):
     open_kernel: the compiled kernel of a feature set, for rows of the past; None answers none. open_whole: opens all
     that is known of a symbol, what is only on its tape too; None has no tape. present: a symbol's market as its tape
     has it now, with so many trades; None has no tape. feature_meter: measures what features cost; None has no tape.
+    known_books, known_klines: what certificates have read of parts and days that are finished.
     """
 
     builds: DatasetBuilds
@@ -106,6 +109,8 @@ class ApiServices(ProcessServices):
     datasets: Datasets
     life_cycle: RegistryLifeCycle
     feature_server: FeatureServing
+    known_books: KnownBookParts = field(default_factory=KnownBookParts)
+    known_klines: KnownKlines = field(default_factory=KnownKlines)
 
     def open_raw(self, symbol: str) -> AbstractContextManager[RawData]:
         """All that is known of a symbol, for as long as it is read."""

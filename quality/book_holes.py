@@ -15,6 +15,7 @@ from quality.clock_offset import ClockOffset
 from quality.limits import USUAL_LIMITS, QualityLimits
 
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 MARK_EVERY_NS: Final = SECOND_NS
 """How often ingest marks that a queue is not read."""
@@ -83,16 +84,22 @@ class BookHoles:
     def expected(self) -> int:
         return self.received - self.duplicates + self.missing
 
-    def add(self, events: Events) -> None:
-        """Take consecutive events; of other kinds only START matters."""
-        heads = events.take(np.flatnonzero(events["flags"] & FIRST))
+    def add(self, events: Events, ends_run: Bools | None = None) -> None:
+        """Take consecutive events; of other kinds only START matters.
+
+        ends_run: of ``quality.book_runs``, where messages were left out, bool (n,). They are not received, and their
+        times tell nothing; what is missing and what was replaced is found as if they were there.
+        """
+        chosen = np.flatnonzero(events["flags"] & FIRST)
+        heads = events.take(chosen)
+        ends = np.zeros(len(heads), np.bool_) if ends_run is None else ends_run.take(chosen)
         starts = np.flatnonzero((heads["kind"] == CONTROL) & (heads["field"] == START))
         begin = 0
         for start in starts.tolist():
-            self._messages(heads[begin:start])
+            self._messages(heads[begin:start], ends[begin:start])
             self._interrupted(int(heads["recv_ns"][start]))
             begin = start + 1
-        self._messages(heads[begin:])
+        self._messages(heads[begin:], ends[begin:])
 
     def _interrupted(self, recv_ns: int) -> None:
         begin_ns = recv_ns if self.last_ns is None else self.last_ns
@@ -102,8 +109,9 @@ class BookHoles:
         # The book goes on only if its next update id follows; a snapshot is no hole.
         self.last_ns = recv_ns
 
-    def _messages(self, heads: Events) -> None:
-        books = heads[heads["kind"] == ORDERBOOK]
+    def _messages(self, heads: Events, ends_run: Bools) -> None:
+        is_book = heads["kind"] == ORDERBOOK
+        books, ends_run = heads[is_book], ends_run[is_book]
         if len(books) == 0:
             return
         recv_ns = books["recv_ns"]
@@ -112,33 +120,37 @@ class BookHoles:
                 self.replaced.append((self._interrupted_ns, int(recv_ns[0])))
             self._interrupted_ns = None
         times = np.concatenate([[recv_ns[0] if self.last_ns is None else self.last_ns], recv_ns])
-        for at in np.flatnonzero(np.diff(times) > self._longest_silence_ns).tolist():
+        for at in np.flatnonzero((np.diff(times) > self._longest_silence_ns) & ~ends_run).tolist():
             self.silences.append((int(times[at]), int(times[at + 1])))
         self.offset.add(recv_ns, books["event_ns"])
-        self._sequence(books)
+        self._sequence(books, ends_run)
         self.received += len(books)
         self.last_ns = self.received_ns = int(recv_ns[-1])
 
-    def _sequence(self, books: Events) -> None:
+    def _sequence(self, books: Events, ends_run: Bools) -> None:
         ids = books["update_id"]
         is_snapshot = replacing(books)
         self.snapshots += int(np.count_nonzero(is_snapshot))
         before = np.concatenate([[ids[0] - 1 if self.last_id is None else self.last_id], ids[:-1]])
-        breaks = np.flatnonzero((ids - before != 1) & ~is_snapshot)
+        breaks = np.flatnonzero((ids - before != 1) & ~is_snapshot & ~ends_run)
         if len(breaks) == 0 and self.broken_by is None:
             self.last_id = int(ids[-1])
             return
-        self._walk(ids, is_snapshot, books["recv_ns"])
+        self._walk(ids, is_snapshot, ends_run, books["recv_ns"])
 
-    def _walk(self, ids: Int64s, is_snapshot: npt.NDArray[np.bool_], recv_ns: Int64s) -> None:
+    def _walk(self, ids: Int64s, is_snapshot: Bools, ends_run: Bools, recv_ns: Int64s) -> None:
         """Message by message: only a stretch with a break needs it."""
         last_ns = int(recv_ns[0]) if self.last_ns is None else self.last_ns
-        for update_id, replaces, at_ns in zip(ids.tolist(), is_snapshot.tolist(), recv_ns.tolist(), strict=True):
+        columns = (ids.tolist(), is_snapshot.tolist(), ends_run.tolist(), recv_ns.tolist())
+        for update_id, replaces, ends, at_ns in zip(*columns, strict=True):
             if replaces:
                 if self.broken_by is not None:
                     self.broken_by.repaired_ns = at_ns
                     self.broken_by = None
                 self.last_id = update_id
+            elif ends:
+                # The run's first may have been a repeated one; then some of the others were too.
+                self.last_id = max(update_id, self.last_id or update_id)
             elif (step := self._step(update_id)) is Step.REPEATED:
                 self.duplicates += 1
             else:

@@ -25,6 +25,8 @@ import numpy as np
 from market.clock import DAY_NS, MINUTE_NS, SECOND_NS, floor_to
 from market.events import CONFIRMED, CONTROL, FIRST, KLINE, ORDERBOOK, START, TICKER, TRADE, Events
 from quality.book_holes import BookHoles
+from quality.book_runs import BookRuns, book_runs
+from quality.held_messages import HeldMessages, held_messages
 from quality.market_streams import MarketStreams
 from quality.time_ranges import Bools, Int64s, Range, joined, minute_marks, of_minutes, without
 from quality.trade_numbers import TradeNumbers
@@ -89,8 +91,7 @@ class CoverageTally:
     def __init__(self, begin_ns: int, end_ns: int) -> None:
         self._begin_ns, self._end_ns = begin_ns, end_ns
         self._book = BookHoles()
-        # Prices are not judged here: any scale will do.
-        self._market = MarketStreams(price_scale=1.0, quantity_scale=1.0)
+        self._market = MarketStreams(scales=None)
         self._numbers = TradeNumbers()
         self._trades: Counter[int] = Counter()  # by day
         self._ends: dict[int, Range] = {}
@@ -101,23 +102,31 @@ class CoverageTally:
 
     def add_book(self, events: Events) -> None:
         """Order book messages and marks received in the period."""
-        is_mark = (events["kind"] == CONTROL) & (events["field"] == START)
-        of_book = (events["kind"] == ORDERBOOK) | (is_mark & np.isin(events["px"], (CONTROL, ORDERBOOK)))
-        self._book.add(events[of_book])
-        self._count(events, (ORDERBOOK,))
+        self.add_book_runs(book_runs(events))
+
+    def add_book_runs(self, runs: BookRuns) -> None:
+        """The same, of which the messages that follow one by one were left out."""
+        self._book.add(runs.records, runs.ends_run)
+        self._hold(ORDERBOOK, runs.held)
 
     def add_market(self, events: Events) -> None:
         """Trades, candles, tickers and marks; trades and candles of the period, whenever they came."""
-        is_tickers = (events["recv_ns"] >= self._begin_ns) & (events["recv_ns"] < self._end_ns)
-        at_ns = np.where(events["kind"] == KLINE, events["update_id"], events["event_ns"])
-        is_inside = (at_ns >= self._begin_ns) & (at_ns < self._end_ns)
-        chosen = events[np.where(events["kind"] == TICKER, is_tickers, is_inside)]
-        self._market.add(chosen)
-        trades = chosen[chosen["kind"] == TRADE]
-        self._numbers.add(trades)
-        days, counts = np.unique(trades["event_ns"] // DAY_NS * DAY_NS, return_counts=True)
-        self._trades.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
-        self._count(chosen, (TRADE, KLINE, TICKER))
+        for kind, counts_at in ((TRADE, "event_ns"), (KLINE, "update_id"), (TICKER, "recv_ns")):
+            at_ns = events[counts_at]
+            is_chosen = (events["kind"] == kind) & (at_ns >= self._begin_ns) & (at_ns < self._end_ns)
+            if not is_chosen.any():
+                continue
+            chosen = events if is_chosen.all() else events.take(np.flatnonzero(is_chosen))
+            self._market.add(chosen)
+            heads = chosen.take(np.flatnonzero(chosen["flags"] & FIRST))
+            self._hold(kind, held_messages(heads, heads["update_id" if kind == KLINE else "recv_ns"]))
+            if kind == TRADE:
+                self._numbers.add(chosen)
+                days, counts = np.unique(chosen["event_ns"] // DAY_NS * DAY_NS, return_counts=True)
+                self._trades.update(dict(zip(days.tolist(), counts.tolist(), strict=True)))
+            elif kind == KLINE:
+                confirmed = heads[(heads["flags"] & CONFIRMED) != 0]
+                self._minutes.append((confirmed["update_id"], confirmed["seq"] < 0))
         marks = events[(events["kind"] == CONTROL) & (events["field"] == START)]
         for kind in STREAMS:
             self._marked[kind] += marks["recv_ns"][np.isin(marks["px"], (CONTROL, kind))].tolist()
@@ -154,38 +163,18 @@ class CoverageTally:
         lost = sum(each.count or 0 for each in covered.missing if floor_to(each.end_ns - 1, DAY_NS) == day_ns)
         return held + lost, held
 
-    def _count(self, events: Events, kinds: Iterable[int]) -> None:
-        for kind in kinds:
-            heads = events[((events["flags"] & FIRST) != 0) & (events["kind"] == kind)]
-            if len(heads) == 0:
-                continue
-            first, last = int(heads["recv_ns"].min()), int(heads["recv_ns"].max()) + 1
-            before = self._ends.get(kind, (first, last))
-            self._ends[kind] = min(first, before[0]), max(last, before[1])
-            at_ns = heads["update_id"] if kind == KLINE else heads["recv_ns"]
-            days, inverse = np.unique(at_ns // DAY_NS * DAY_NS, return_inverse=True)
-            is_backfilled = heads["seq"] < 0
-            self._note_sources(kind, heads, is_backfilled)
-            for at, day in enumerate(days.tolist()):
-                count, old = int((inverse == at).sum()), int((is_backfilled & (inverse == at)).sum())
-                self._held[kind, day, False] += count - old
-                self._held[kind, day, True] += old
-
-    def _note_sources(self, kind: int, heads: Events, is_backfilled: Bools) -> None:
-        """Of candles each minute, live where both have it; of other kinds runs of messages from one source."""
-        if kind == KLINE:
-            is_confirmed = (heads["flags"] & CONFIRMED) != 0
-            self._minutes.append((heads["update_id"][is_confirmed], is_backfilled[is_confirmed]))
+    def _hold(self, kind: int, held: HeldMessages | None) -> None:
+        if held is None:
             return
+        first, last = self._ends.get(kind, held.span)
+        self._ends[kind] = min(held.span[0], first), max(held.span[1], last)
+        for (day_ns, is_old), count in held.by_day.items():
+            self._held[kind, day_ns, is_old] += count
         runs = self._sources[kind]
-        cuts = [0, *(np.flatnonzero(np.diff(is_backfilled)) + 1).tolist(), len(heads)]
-        for begin, end in itertools.pairwise(cuts):
-            times = heads["recv_ns"][begin:end]
-            span, is_old = (int(times.min()), int(times.max()) + 1), bool(is_backfilled[begin])
+        for span, is_old in held.sources:
             if runs and runs[-1][1] == is_old:
                 before = runs[-1][0]
-                span = min(before[0], span[0]), max(before[1], span[1])
-                runs[-1] = span, is_old
+                runs[-1] = (min(before[0], span[0]), max(before[1], span[1])), is_old
             else:
                 runs.append((span, is_old))
 

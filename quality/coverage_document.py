@@ -71,6 +71,7 @@ def _stream_document(
         _day_document(tally, covered, max(day, begin_ns), min(day + DAY_NS, end_ns))
         for day in range(floor_to(begin_ns, DAY_NS), end_ns, DAY_NS)
     ]
+    reading = _groups_reading(covered.kind, chosen)
     return {
         "unit": _unit(covered),
         "certified_by": covered.evidence,
@@ -79,7 +80,7 @@ def _stream_document(
         "messages_live": sum(day["messages_live"] for day in days),
         "messages_backfilled": sum(day["messages_backfilled"] for day in days),
         "held_ranges": _held_document(covered),
-        "missing": [_missing_document(each, covered.kind, chosen) for each in covered.missing],
+        "missing": [_missing_document(each, covered.kind, reading) for each in covered.missing],
         "not_proven": [_range(each) for each in covered.not_proven],
         "unknown_for_s": {
             name: warm_up_ns / SECOND_NS for name, warm_up_ns in features_reading(covered.kind, chosen).items()
@@ -125,12 +126,11 @@ def _day_document(tally: CoverageTally, covered: StreamCoverage, begin_ns: int, 
     }
 
 
-def _missing_document(missing: Missing, kind: int, chosen: FeatureSet) -> dict[str, Any]:
+def _missing_document(missing: Missing, kind: int, reading: Mapping[str, int]) -> dict[str, Any]:
     ids = None
     if missing.first_id is not None and missing.count:
         ids = [missing.first_id, missing.first_id + missing.count - 1]
     begin_ns, end_ns = missing.effect_ns or (missing.begin_ns, missing.end_ns)
-    reading = _groups_reading(kind, chosen)
     until = {group: format_iso(end_ns + warm_up_ns) for group, warm_up_ns in reading.items()}
     return {
         "from": format_iso(missing.begin_ns),

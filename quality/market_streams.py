@@ -40,16 +40,15 @@ class Pauses:
 class MarketStreams:
     """Takes the trade, kline and ticker events of a period in tape order.
 
-    price_scale, quantity_scale: 10**exponent of the symbol. early_candles: by the minutes of the interval, how many
-    were confirmed before they ended by our clock. candle_volume, traded_volume: mantissas by minute of the exchange's
-    clock.
+    scales: 10**exponent of the symbol's prices and of its quantities; None judges no trade. early_candles: by the
+    minutes of the interval, how many were confirmed before they ended by our clock. candle_volume, traded_volume:
+    mantissas by minute of the exchange's clock.
     """
 
     def __init__(
         self,
         *,
-        price_scale: float,
-        quantity_scale: float,
+        scales: tuple[float, float] | None,
         last_ns: Mapping[int, int] | None = None,
         limits: QualityLimits = USUAL_LIMITS,
     ) -> None:
@@ -66,8 +65,7 @@ class MarketStreams:
         self.traded_volume: dict[int, int] = {}
         self.first_trade_ns: int | None = None
         self.last_trade_ns: int | None = None
-        self._price_scale = price_scale
-        self._quantity_scale = quantity_scale
+        self._scales = scales
         self._reference_ns: Int64s = np.empty(0, np.int64)
         self._reference: npt.NDArray[np.float64] = np.empty(0)
 
@@ -80,19 +78,24 @@ class MarketStreams:
         """Take consecutive events of whole messages; other kinds are passed by."""
         kinds = events["kind"]
         for kind, take in ((TICKER, self._tickers), (KLINE, self._klines), (TRADE, self._trades)):
-            of_kind = events.take(np.flatnonzero(kinds == kind))  # twice as fast as by a mask
+            is_of_kind = kinds == kind
+            if not is_of_kind.any():
+                continue
+            of_kind = events.take(np.flatnonzero(is_of_kind))  # twice as fast as by a mask
             self.pauses[kind].add(of_kind["recv_ns"][(of_kind["flags"] & FIRST) != 0])
             take(of_kind)
         self._early(events.take(np.flatnonzero((kinds == KLINE) | (kinds == CANDLE))))
 
     def _tickers(self, tickers: Events) -> None:
+        if self._scales is None:
+            return
         fields, px = tickers["field"], tickers["px"]
         at = np.flatnonzero(((fields == MARK_PRICE) | (fields == INDEX_PRICE)) & (px > 0))
         if len(at):
             # Receive times may fall a little; what was known by then rises.
             known_ns = np.concatenate([self._reference_ns[-1:], tickers["recv_ns"][at]])
             self._reference_ns = np.maximum.accumulate(known_ns)
-            self._reference = np.concatenate([self._reference[-1:], px[at] / self._price_scale])
+            self._reference = np.concatenate([self._reference[-1:], px[at] / self._scales[0]])
 
     def _klines(self, klines: Events) -> None:
         confirmed = klines[(klines["flags"] & CONFIRMED) != 0]
@@ -117,10 +120,13 @@ class MarketStreams:
         first, last = int(recv_ns.min()), int(recv_ns.max())
         self.first_trade_ns = first if self.first_trade_ns is None else min(self.first_trade_ns, first)
         self.last_trade_ns = last if self.last_trade_ns is None else max(self.last_trade_ns, last)
+        if self._scales is None:
+            return
         # Before the first reference stands an unknown one, at place 0.
         known = np.searchsorted(self._reference_ns, recv_ns, side="right")
         references = np.concatenate([[np.nan], self._reference])[known]
-        self.outliers.add(recv_ns, trades["px"] / self._price_scale, quantities / self._quantity_scale, references)
+        prices, sizes = trades["px"] / self._scales[0], quantities / self._scales[1]
+        self.outliers.add(recv_ns, prices, sizes, references)
 
     def differing_minutes(self) -> tuple[int, list[int]]:
         """Whole minutes that have trades on both sides of them and a candle: how many, and whose volumes differ."""

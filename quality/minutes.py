@@ -99,7 +99,7 @@ def judge_minute(
     """Judge the events of the minute from ``begin_ns`` on, in tape order. scales: of prices and of quantities."""
     last_ns = before.last_ns.get(ORDERBOOK)
     book = BookHoles(last_id=before.update_id, last_ns=last_ns, broken_by=before.broken_by, limits=limits)
-    market = MarketStreams(price_scale=scales[0], quantity_scale=scales[1], last_ns=before.last_ns, limits=limits)
+    market = MarketStreams(scales=scales, last_ns=before.last_ns, limits=limits)
     book.add(events)
     book.offset.finish()
     market.add(events)

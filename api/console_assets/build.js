@@ -33,6 +33,8 @@ export async function show(root, { api, note, query, session }) {
     line, ...(session.can_write ? [h("div", { class: "bar" }, button)] : [h("p", { class: "note" }, "This key may read alone: it cannot start a build.")]), wrong);
   root.append(h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · new"), held, form);
   let coverage = null;
+  const offerThreshold = () => { given.threshold.parentElement.hidden = !["classification", "triple_barrier"].includes(given.target.value); };
+  offerThreshold();
 
   async function look() {
     coverage = null;
@@ -47,7 +49,7 @@ export async function show(root, { api, note, query, session }) {
   }
 
   function draw() {
-    given.threshold.parentElement.hidden = !["classification", "triple_barrier"].includes(given.target.value);
+    offerThreshold();
     const asked = wanted(given), mistake = problemOf(asked), problem = mistake ?? emptyOf(asked);
     note("datasets", ["new"], Object.entries(given).map(([name, element]) => [name, element.value]));
     setText(wrong, problem ?? "");

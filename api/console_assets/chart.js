@@ -56,8 +56,8 @@ export function lines({ label, series, fromMs, toMs, gapMs, unread = null }) {
 // The times below a chart, each below its place.
 export function axisOf(ticks, fromMs, toMs) {
   return h("div", { class: "axis muted", "aria-hidden": "true" }, ticks.times.map((ms) => {
-    const at = (100 * (ms - fromMs)) / (toMs - fromMs), label = h("span", { class: at < 4 ? "first" : at > 96 ? "last" : "" }, ticks.label(ms));
-    label.style.left = `${at}%`;
+    const at = (100 * (ms - fromMs)) / (toMs - fromMs), label = h("span", {}, ticks.label(ms));
+    label.style.left = `clamp(${label.textContent.length / 2}ch, ${at}%, calc(100% - ${label.textContent.length / 2}ch))`; // whole at both ends, however narrow
     return label;
   }));
 }

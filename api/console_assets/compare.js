@@ -10,11 +10,16 @@ export async function show(root, { api, rest }) {
   const differing = names.filter((name) => facts[0].get(name) !== facts[1].get(name));
   const link = (id) => h("a", { href: `#datasets/${encodeURIComponent(id)}`, class: "mono" }, id.slice(0, 12));
   const columns = [["what", "name"], ["first", "formula"], ["second", "formula"]];
-  const rows = (chosen) => chosen.map((name) => [name, ...facts.map((each, at) => cell(each.get(name) ?? "–", `${name}, ${columns[at + 1][0]}`))]);
+  const rows = (chosen) => chosen.map((name) => [pathOf(name), ...facts.map((each, at) => cell(each.get(name) ?? "–", `${name}, ${columns[at + 1][0]}`))]);
   root.append(h("h1", {}, h("a", { href: "#datasets" }, "Datasets"), " · two beside each other"),
     h("p", {}, "First ", link(ids[0]), " ", badge(found[0].status), ", second ", link(ids[1]), " ", badge(found[1].status)),
     h("h2", {}, `Different (${number(differing.length)})`), table("Different", columns, rows(differing), "Nothing: both were asked for the same and came out the same."),
     h("h2", {}, "The same"), table("The same", columns.slice(0, 2), rows(names.filter((name) => !differing.includes(name))).map((row) => row.slice(0, 2)), "Nothing."));
+}
+
+// A path breaks between its names, not within one.
+function pathOf(name) {
+  return h("span", {}, name.split(/(?<=[._])/).flatMap((part) => [part, h("wbr")]));
 }
 
 // A long value has its own scroll bar, so that the rows below it stay in reach.
@@ -30,7 +35,7 @@ function factsOf(each) {
   const add = (path, value) => {
     if (NATURAL.test(path)) return;
     if (Array.isArray(value) && value.length && new Set(value.map((one) => one?.name).filter(Boolean)).size === value.length) for (const { name, ...inner } of value) add(`${path}.${name}`, inner);
-    else if (Array.isArray(value)) facts.set(path, value.length > 12 ? `${value.length} entries, ${digest(JSON.stringify(value))}` : value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", "));
+    else if (Array.isArray(value)) facts.set(path, value.length > 12 ? `${value.length} entries, ${digest(JSON.stringify(value))}` : value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", ") || "none");
     else if (value !== null && typeof value === "object") for (const [name, inner] of Object.entries(value)) add(path ? `${path}.${name}` : name, inner);
     else facts.set(path, value === null ? "–" : String(value));
   };

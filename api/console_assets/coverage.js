@@ -3,18 +3,18 @@
 import { clock, duration, field, h, number, setText, table, told } from "./dom.js";
 
 export async function show(root, { api, note, rest, query }) {
-  const { symbols } = await api("/features/overview");
-  const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
+  const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? "" }), symbols = h("datalist", { id: "symbols" });
   const from = h("input", { placeholder: "31 days ago", size: 16, value: query.get("from") ?? "" });
   const to = h("input", { placeholder: "now", size: 16, value: query.get("to") ?? "" });
-  const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
-  const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),
+  const answer = h("div", {}), said = h("p", { class: "muted", role: "status" }), wrong = h("p", { class: "error", role: "alert" });
+  const form = h("form", { class: "bar" }, field("Symbol", symbol), symbols,
     field("From, UTC", from), field("To, UTC", to), h("button", { class: "primary", type: "submit" }, "Show"));
   root.append(h("h1", {}, "Coverage calendar"),
-    h("p", { class: "muted" }, "What is stored of each stream and UTC day, live or backfilled, and exactly what is missing."), form, wrong, answer);
+    h("p", { class: "muted" }, "What is stored of each stream and UTC day, live or backfilled, and exactly what is missing."), form, said, wrong, answer);
 
   async function go() {
     setText(wrong, "");
+    setText(said, "Reading what is stored …");
     const period = [["from", from.value], ["to", to.value]].filter(([, value]) => value);
     try {
       const found = await api(`/coverage?${new URLSearchParams([["symbol", symbol.value], ...period])}`);
@@ -24,10 +24,16 @@ export async function show(root, { api, note, rest, query }) {
       answer.replaceChildren();
       setText(wrong, told(error));
     }
+    setText(said, "");
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); go(); });
-  if (symbol.value) await go();
+  // An address that names a symbol need not wait for the names of all.
+  const asked = symbol.value ? go() : null;
+  const names = Object.keys((await api("/features/overview")).symbols);
+  symbols.append(...names.map((each) => h("option", { value: each })));
+  if (asked === null && names.length) { symbol.value = names[0]; await go(); }
+  await asked;
 }
 
 const shade = (share) => (share === 1 ? "whole" : share >= 0.95 ? "most" : share > 0 ? "some" : "none");

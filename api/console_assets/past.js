@@ -8,7 +8,7 @@ export async function show(root, { api, note, rest, query }) {
   const units = new Map(catalogue.map((each) => [each.name, each.unit]));
   const symbol = h("input", { list: "symbols", required: true, size: 12, value: rest[0] ?? Object.keys(symbols)[0] ?? "" });
   const at = h("input", { required: true, placeholder: "2026-01-05T12:05:00Z", size: 26, value: query.get("at") ?? `${new Date(Date.now() - 120000).toISOString().slice(0, 19)}Z` });
-  const feature = h("input", { list: "features", placeholder: "vwap_3s", value: query.get("feature") ?? "" });
+  const feature = h("input", { list: "features", placeholder: "vwap_3s", size: 24, value: query.get("feature") ?? "" });
   const search = h("input", { type: "search", placeholder: "Search a feature", "aria-label": "Search a feature" });
   const answer = h("div", {}), wrong = h("p", { class: "error", role: "alert" });
   const form = h("form", { class: "bar" }, field("Symbol", symbol), h("datalist", { id: "symbols" }, Object.keys(symbols).map((each) => h("option", { value: each }))),

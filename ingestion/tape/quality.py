@@ -19,7 +19,7 @@ from storage.raw.events import stream_events, stream_heads
 from storage.raw.raw_data import RawData
 from transforms.rows import FeatureRows, FeatureSet
 
-_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "field", "flags")
+_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "flags")
 _TOLD_AFTER_NS: Final = 2 * MINUTE_NS
 _MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
 
@@ -72,8 +72,7 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     instrument = raw.instrument(symbol)
     book = BookHoles(limits=limits)
     market = MarketStreams(
-        price_scale=10.0**instrument.price_exponent,
-        quantity_scale=10.0**instrument.quantity_exponent,
+        scales=(10.0**instrument.price_exponent, 10.0**instrument.quantity_exponent),
         limits=limits,
     )
     # What a minute counted is told at its end.
@@ -82,11 +81,11 @@ def symbol_quality(  # noqa: PLR0913  # what is read, of when, and what is too m
     for events, _ in told:
         arrivals.add(events)
     held: list[int] = []
-    period = {"from_ns": from_ns, "to_ns": to_ns}
-    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), **period, fields=_BOOK_FIELDS):
+    for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), from_ns=from_ns, to_ns=to_ns, fields=_BOOK_FIELDS):
         book.add(heads)
         held += _ends(heads)
-    for events, _ in stream_events(raw, symbol, kinds=(TRADE, KLINE, CANDLE, TICKER), **period, fields=_MARKET_FIELDS):
+    kinds = (TRADE, KLINE, CANDLE, TICKER)
+    for events, _ in stream_events(raw, symbol, kinds=kinds, from_ns=from_ns, to_ns=to_ns, fields=_MARKET_FIELDS):
         market.add(events)
         held += _ends(events)
     book.offset.finish()

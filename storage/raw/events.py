@@ -34,7 +34,8 @@ def read_events(raw: RawData, symbol: str, *, kinds: Collection[int], from_ns: i
         CorruptStore: a file is not what was written, parts disagree on the scale, or a message is in two parts.
         InvalidRequest: the symbol cannot name a folder.
     """
-    groups = _row_groups(raw, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
+    parts = period_parts(raw, symbol, from_ns=from_ns, to_ns=to_ns)
+    groups = _row_groups(raw, parts, kinds, from_ns=from_ns, to_ns=to_ns)
     events = empty_events(sum(group.rows for group in groups))
     end = 0
     for piece, _ in _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=SCHEMA.names):
@@ -58,28 +59,55 @@ def stream_events(
     more than to decode them.
 
     fields: which are read, at least seq and recv_ns; the others are 0, and cost nothing, but flags tell of every
-        record whether it is its message's FIRST or LAST.
+        record whether it is its message's FIRST or LAST. Of CONTROL, of which there are few, all are read.
 
     Raises what ``read_events`` does, at the piece concerned.
     """
-    groups = _row_groups(raw, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
+    parts = period_parts(raw, symbol, from_ns=from_ns, to_ns=to_ns)
+    groups = _row_groups(raw, parts, kinds, from_ns=from_ns, to_ns=to_ns)
     yield from _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=fields)
 
 
-def stream_heads(
-    raw: RawData, symbol: str, *, kinds: Collection[int], from_ns: int, to_ns: int, fields: Collection[str]
+def stream_heads(  # noqa: PLR0913  # what is read, of when, and how much of it
+    raw: RawData,
+    symbol: str,
+    *,
+    kinds: Collection[int],
+    from_ns: int,
+    to_ns: int,
+    fields: Collection[str],
+    parts: Sequence[RawPart] | None = None,
 ) -> Iterator[Events]:
     """Of what ``stream_events`` gives the first record of each message, marked FIRST.
 
     Of an order book's message that brings several updates it is the first of each. A book of fifty levels a message is
-    gone through in half the time. fields: at least seq, recv_ns and update_id.
+    gone through in half the time. fields: at least seq and recv_ns, of order books update_id too. parts: those of
+    ``period_parts`` that are read; None reads all.
 
     Raises what ``read_events`` does, at the piece concerned.
     """
-    groups = _row_groups(raw, symbol, kinds, from_ns=from_ns, to_ns=to_ns)
+    chosen = period_parts(raw, symbol, from_ns=from_ns, to_ns=to_ns) if parts is None else parts
+    groups = _row_groups(raw, chosen, kinds, from_ns=from_ns, to_ns=to_ns)
     for piece, _ in _streamed(groups, from_ns=from_ns, to_ns=to_ns, fields=fields, heads_only=True):
         # A message that two row groups share has a head in each.
         yield piece.take(np.flatnonzero(piece["flags"] & FIRST))
+
+
+def period_parts(raw: RawData, symbol: str, *, from_ns: int, to_ns: int) -> list[RawPart]:
+    """The symbol's parts that reach into the period, in order of seq.
+
+    Raises CorruptStore when they disagree on the scale or a message is in two of them, InvalidRequest.
+    """
+    parts = [part for part in raw.parts(symbol) if part.first_ns < to_ns and part.last_ns >= from_ns]
+    if parts:
+        common_scale(parts)
+    for part, following in itertools.pairwise(sorted(parts, key=lambda part: (part.first_seq, part.name))):
+        if following.first_seq <= part.last_seq:
+            raise CorruptStore(
+                f"{raw.place} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
+                f"{following.name}"
+            )
+    return parts
 
 
 def last_snapshot_ns(raw: RawData, parts: Sequence[RawPart], latest_ns: int) -> int | None:
@@ -147,25 +175,18 @@ class _RowGroup:
     first_seq: int
 
 
-def _row_groups(raw: RawData, symbol: str, kinds: Collection[int], *, from_ns: int, to_ns: int) -> list[_RowGroup]:
-    """The row groups that reach into the period, in the order of their first message."""
+def _row_groups(
+    raw: RawData, parts: Sequence[RawPart], kinds: Collection[int], *, from_ns: int, to_ns: int
+) -> list[_RowGroup]:
+    """The parts' row groups that reach into the period, in the order of their first message."""
     wanted = {table: kind for table, kind in TABLES if kind in {CONTROL, *kinds}}
     groups: list[_RowGroup] = []
-    parts = [part for part in raw.parts(symbol) if part.first_ns < to_ns and part.last_ns >= from_ns]
-    if parts:
-        common_scale(parts)
-    for part, following in itertools.pairwise(sorted(parts, key=lambda part: (part.first_seq, part.name))):
-        if following.first_seq <= part.last_seq:
-            raise CorruptStore(
-                f"{raw.place} {symbol}: seq must be in one part, was {following.first_seq} in {part.name} and "
-                f"{following.name}"
-            )
     for part in parts:
         for stated in part.files:
             if stated.table in wanted:
                 path = raw.path(stated)
                 with opened_parquet(path, is_checked=False) as file:
-                    _check(file, path, symbol, stated)
+                    _check(file, path, part.symbol, stated)
                     groups += [
                         _RowGroup(path, index, stated.table, wanted[stated.table], rows, first, last, first_seq)
                         for index, (first, last) in enumerate(_recv_ranges(file, path))
@@ -228,7 +249,8 @@ def _in_pieces(tables: Sequence[EventColumns], following_ns: int) -> Iterator[tu
 def _read_row_group(group: _RowGroup, *, from_ns: int, to_ns: int, fields: Collection[str]) -> EventColumns:
     # Those of a delta say no more than where its message begins and ends, which its seq tells for less.
     unread = {"flags"} if group.table == DELTA_TABLE else ()
-    names = [name for name in SCHEMA.names if name in fields and name not in unread]
+    wanted = SCHEMA.names if group.kind == CONTROL else fields
+    names = [name for name in SCHEMA.names if name in wanted and name not in unread]
     with opened_parquet(group.path) as file:
         read = file.read_row_group(group.index, columns=names, use_threads=group.rows > _FEW_RECORDS)
     table = EventColumns(group.kind, {name: read.column(name).to_numpy() for name in names})

@@ -18,30 +18,33 @@ from training_sets.last_used import LastUsed
 from training_sets.rebuild.due_days import inputs_digest
 from training_sets.request.folds import covered
 from training_sets.request.request import DatasetRequest
+from training_sets.samples.book_parts import KnownBookParts, stream_book_runs
 from training_sets.samples.kline_days import KlineHistory, KnownKlines, as_heads
 from training_sets.samples.prices import LATEST_ARRIVAL_NS
 from transforms.catalogue import set_kinds
 from transforms.rows import FeatureSet
 
-_BOOK_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "field", "flags")
-_MARKET_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "px", "qty", "field", "flags")
+_TRADE_FIELDS: Final = ("seq", "recv_ns", "event_ns", "update_id", "qty")
+_TICKER_FIELDS: Final = ("seq", "recv_ns")
 MOST_KNOWN: Final = 32
 AROUND_NS: Final = MINUTE_NS
 """A trade of the period may come a little before it or after it, by the difference of two clocks."""
 
 
-def symbol_coverage(
+def symbol_coverage(  # noqa: PLR0913  # what is certified, of when, and what is known of it
     history: KlineHistory,
     symbol: str,
     chosen: FeatureSet,
     period: Range,
     *,
+    books: KnownBookParts | None = None,
     kinds: Collection[int] = tuple(STREAMS),
     late_ns: int = DAY_NS,
 ) -> dict[str, Any]:
     """The certificate of ``quality.coverage`` for a period, [begin, end) in ns, cut to whole minutes.
 
-    chosen: the feature set for which it is stated what each hole makes unknown. kinds: of the streams that are listed.
+    chosen: the feature set for which it is stated what each hole makes unknown. books: what this process has read of
+    order books before. kinds: of the streams that are listed.
     late_ns: for how long after the period its candles are looked for, since they may have been asked for later.
 
     Raises InvalidRequest for an empty period, CorruptStore.
@@ -51,13 +54,18 @@ def symbol_coverage(
         raise InvalidRequest(f"period: must be a minute at least, was {period[0]} to {period[1]} ns")
     raw, tally = history.raw, CoverageTally(begin_ns, end_ns)
     if ORDERBOOK in kinds:
-        for heads in stream_heads(raw, symbol, kinds=(ORDERBOOK,), from_ns=begin_ns, to_ns=end_ns, fields=_BOOK_FIELDS):
-            tally.add_book(heads)
-    if others := {TRADE, TICKER}.intersection(kinds):
+        known = KnownBookParts() if books is None else books
+        for runs in stream_book_runs(raw, symbol, known, from_ns=begin_ns, to_ns=end_ns):
+            tally.add_book_runs(runs)
+    first_ns, last_ns = begin_ns - AROUND_NS, end_ns + AROUND_NS
+    if TRADE in kinds:
         for events, _ in stream_events(
-            raw, symbol, kinds=others, from_ns=begin_ns - AROUND_NS, to_ns=end_ns + AROUND_NS, fields=_MARKET_FIELDS
+            raw, symbol, kinds=(TRADE,), from_ns=first_ns, to_ns=last_ns, fields=_TRADE_FIELDS
         ):
             tally.add_market(events)
+    if TICKER in kinds:
+        for heads in stream_heads(raw, symbol, kinds=(TICKER,), from_ns=first_ns, to_ns=last_ns, fields=_TICKER_FIELDS):
+            tally.add_market(heads)
     # Candles are evidence of trades too.
     if {TRADE, KLINE}.intersection(kinds):
         for klines in history.stream(symbol, from_ns=begin_ns - AROUND_NS, to_ns=end_ns + late_ns):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from market.clock import SECOND_NS
 from market.events import CONTROL, FIRST, LAST, ORDERBOOK, SNAPSHOT, START, Events, empty_events
 from quality.book_holes import BookHoles
+from quality.book_runs import book_runs
 from quality.limits import USUAL_LIMITS
 
 BEGIN_NS = 1_700_000_000 * SECOND_NS
@@ -90,3 +91,31 @@ def test_a_pause_of_more_than_five_seconds_is_a_silence_and_one_of_exactly_five_
         events = books([5, 6, 7])
         events["recv_ns"][2] = events["recv_ns"][1] + USUAL_LIMITS.silences_ns[ORDERBOOK] + extra_ns
         assert len(counted(events).silences) == silences
+
+
+STEPS = st.sampled_from([1, 1, 1, 1, 1, 0, 2, 5, -1, -3])
+KINDS = st.sampled_from(["message"] * 8 + ["snapshot", "mark"])
+
+
+@given(st.lists(st.tuples(STEPS, KINDS), min_size=1, max_size=60), st.lists(st.integers(0, 60), max_size=4))
+def test_runs_say_of_the_sequence_what_all_their_messages_say(steps: list[tuple[int, str]], cuts: list[int]) -> None:
+    snapshots = frozenset(at for at, (_, kind) in enumerate(steps) if kind == "snapshot")
+    events = books(np.cumsum([10, *(step for step, _ in steps)])[1:].clip(1).tolist(), snapshots=snapshots)
+    marks = [at for at, (_, kind) in enumerate(steps) if kind == "mark"]
+    for name, value in (("kind", CONTROL), ("field", START), ("px", ORDERBOOK)):
+        events[name][marks] = value
+    expected, stream, messages = counted(events), BookHoles(), 0
+    for begin, end in itertools.pairwise([0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]):
+        runs = book_runs(events[begin:end])
+        stream.add(runs.records, runs.ends_run)
+        messages += 0 if runs.held is None else sum(runs.held.by_day.values())
+    assert (stream.holes, stream.missing, stream.replaced) == (expected.holes, expected.missing, expected.replaced)
+    assert (stream.last_id, stream.last_ns) == (expected.last_id, expected.last_ns)
+    assert stream.broken_by == expected.broken_by
+    assert messages == len(steps) - len(marks)
+
+
+def test_of_messages_that_follow_the_first_and_the_last_are_left() -> None:
+    runs = book_runs(books([*range(5, 105), *range(107, 200)]))
+    assert runs.records["update_id"].tolist() == [5, 104, 107, 199]
+    assert runs.ends_run.tolist() == [False, True, False, True]

@@ -12,7 +12,7 @@ def test_a_candle_confirmed_before_its_end_is_told_of_and_one_that_is_not_confir
     messages = [kline_message(ends[1] - 1, MIDNIGHT_NS, 100), kline_message(ends[1], MIDNIGHT_NS, 100)]
     messages += [kline_message(ends[5] - off, MIDNIGHT_NS, 100, minutes=5) for off in (2, 1, 0)]
     messages += [kline_message(ends[60] - 1, MIDNIGHT_NS, 100, minutes=60, is_confirmed=False)]
-    market = MarketStreams(price_scale=1.0, quantity_scale=1.0)
+    market = MarketStreams(scales=(1.0, 1.0))
     market.add(tape(messages))
     assert market.early_candles == {1: 1, 5: 2}
     assert market.candles == {MIDNIGHT_NS}, "of a minute alone"

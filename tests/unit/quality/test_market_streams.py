@@ -28,7 +28,7 @@ def test_the_volume_of_a_minute_is_exact_however_it_is_cut_and_though_a_trade_co
     scale: int, cuts: list[int]
 ) -> None:
     events = trades([(0, 5 * scale), (59, 7 * scale), (60, 3 * scale), (30, 2 * scale), (61, scale)])
-    streams = MarketStreams(price_scale=1.0, quantity_scale=1.0)
+    streams = MarketStreams(scales=(1.0, 1.0))
     for begin, end in pairwise([0, *cuts, len(events)]):
         streams.add(events[begin:end])
     assert streams.traded_volume == {BEGIN_NS: 14 * scale, BEGIN_NS + MINUTE_NS: 4 * scale}
