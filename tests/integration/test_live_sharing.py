@@ -59,6 +59,7 @@ def test_the_symbol_a_message_is_shared_by_is_the_one_it_is_decoded_to(shared: S
         assert routing_symbol(each.body) == decoded.symbol
     assert routing_symbol(b'{"topic": "position", "payload": {"symbol": "BTCUSDT"}}') == "BTCUSDT"
     assert routing_symbol(b'{"event_type": "position_updated", "asset": "ETHUSDT"}') == "ETHUSDT"
+    assert routing_symbol(b'{"topic": "publicTrade.%b"}' % (b"A" * 256)) == "", "a routing key cannot be as long"
     assert routing_symbol(b"no message") == routing_symbol(b'{"topic": 7}') == ""
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder as JsonDecoder
 
+from ingestion.decoding.decoded import SYMBOL
 from ingestion.decoding.wire import UNDECODABLE
 from ingestion.rabbitmq.writing import HashExchange
 from ingestion.source import Deliver, Delivery
@@ -48,14 +49,15 @@ def shard_queues(shards: int) -> tuple[str, ...]:
 
 
 def routing_symbol(body: bytes) -> str:
-    """The symbol of a message as decoding it will find it; "" where it says none."""
+    """The symbol of a message as decoding it will find it; "" where it says none, or what can be none."""
     try:
         routed = _ROUTED.decode(body)
     except UNDECODABLE:
         return ""
     named = Named() if routed.payload is UNSET else routed.payload
     names = (routed.asset, named.symbol, named.s, routed.topic.rpartition(".")[2])
-    return next(name for name in names if name is not UNSET)
+    found = next(name for name in names if name is not UNSET)
+    return "" if SYMBOL.fullmatch(found) is None else found  # a routing key has at most 255 bytes
 
 
 class AskedSoon:
