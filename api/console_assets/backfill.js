@@ -1,6 +1,6 @@
 // Backfill: the jobs that fetch history with their progress, and starting one where the key may write.
 
-import { badge, clock, field, h, number, setText, table, told } from "./dom.js";
+import { badge, clock, field, h, number, setText, table, told, words } from "./dom.js";
 
 export async function show(root, { api, note, rest, query, session, isShown }) {
   const symbol = h("input", { required: true, placeholder: "BTCUSDT", size: 12, value: rest[0] ?? "" });
@@ -32,11 +32,11 @@ export async function show(root, { api, note, rest, query, session, isShown }) {
   async function draw() {
     const found = await api("/backfill/list?limit=100");
     const isMoving = (each) => each.status === "pending" || each.status === "in_progress";
-    jobs.replaceChildren(h("h2", {}, "Jobs"), table("Jobs", [["job", "name mono"], ["symbol", ""], ["days", "name"], ["status", ""], ["progress", ""], ["failed days", "formula"], ["ended, UTC", "name"], ["", ""]],
-      found.map((each) => [each.job_id.slice(0, 12), each.symbol, `${each.start_date} to ${each.end_date}`, badge(each.status, each.error_message),
+    jobs.replaceChildren(h("h2", {}, "Jobs"), table("Jobs", [["job", "name mono"], ["symbol", ""], ["days", "name"], ["status", ""], ["progress", "name"], ["failed days", "formula"], ["ended, UTC", "name"], ["", ""]],
+      found.map((each) => [each.job_id.slice(0, 12), each.symbol, `${each.start_date} to ${each.end_date}`, badge(words(each.status)),
         h("span", {}, h("progress", { max: Math.max(each.progress.dates_total, 1), value: each.progress.dates_completed, "aria-label": `progress of ${each.job_id}` }),
           ` ${number(each.progress.dates_completed)} of ${number(each.progress.dates_total)}`),
-        each.failed_dates.join(", ") || each.error_message || "none", clock(each.end_time),
+        [each.failed_dates.join(", "), each.error_message].filter(Boolean).join("; ") || "none", clock(each.end_time),
         isMoving(each) && session.can_write ? h("button", { type: "button", onclick: () => change(`/backfill/${encodeURIComponent(each.job_id)}/cancel`) }, "Cancel") : ""]), "No job yet."));
     return found.some(isMoving);
   }

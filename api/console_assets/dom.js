@@ -63,7 +63,7 @@ export const clock = (iso) => (iso ? `${iso.slice(0, 10)} ${iso.slice(11, 19)}` 
 
 const TONE = {
   OK: "ok", ok: "ok", ready: "ok", completed: "ok", WARMUP: "warn", STALE: "bad", GAP: "bad", NO_DATA: "",
-  building: "warn", pending: "warn", running: "warn", failed: "bad", unavailable: "bad", late: "bad", degraded: "bad",
+  building: "warn", pending: "warn", running: "warn", "in progress": "warn", failed: "bad", unavailable: "bad", late: "bad", degraded: "bad",
   critical: "bad", warning: "warn", unknown: "warn", active: "ok", broken: "bad",
 };
 
