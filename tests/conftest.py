@@ -56,6 +56,13 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not there")
 
 
+def not_installed(program: str) -> None:
+    """Skip without a program of the system that only root could install; ``missing`` for root."""
+    if os.getuid() == 0:
+        missing(program)
+    pytest.skip(f"no {program}, and who is not root cannot install it")
+
+
 @pytest.fixture(scope="session")
 def kernel_cache() -> Path:
     """Where compiled kernels are kept between test runs."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from market.clock import SECOND_NS, format_iso
-from tests.conftest import missing
+from tests.conftest import not_installed
 from tests.running_service import Running
 
 KEY = "console-key"
@@ -41,10 +39,8 @@ ADDRESSES = (
 def chromium() -> Iterator[Browser]:
     """Chromium as the system has it: nothing is downloaded."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None and os.getuid() == 0:
-        missing("chromium")
-    elif executable is None:
-        pytest.skip("no chromium, and who is not root cannot install it")
+    if executable is None:
+        not_installed("chromium")
     expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
         # Root has no sandbox; it shows nothing but our own page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.instruments import InstrumentPins
 from storage.raw.raw_data import RawData
 from tests.code_blocks import blocks, shell_lines
+from tests.conftest import not_installed
 from tests.pipelines import pipeline_in
 from training_sets.builds.verification import verify_parity
 from training_sets.rebuild.raw_history import RawHistory
@@ -37,6 +39,13 @@ TO_COPY, TO_RESTORE = (
 @pytest.fixture(scope="module")
 def kernel(kernel_cache: Path) -> Kernel:
     return compile_kernel(load_registry_version("1.0.0").feature_set, kernel_cache)
+
+
+@pytest.fixture(autouse=True)
+def rsync() -> None:
+    """What the page copies with."""
+    if shutil.which("rsync") is None:
+        not_installed("rsync")
 
 
 def files_alone(lines: Sequence[str]) -> list[str]:
