@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -219,17 +219,13 @@ def _history(client: httpx.Client, data: Path) -> Iterator[Figure]:
         asked.append(seconds(partial(_answer, client, "/features/study", query)))
         group = groups[name]
         read.append(seconds(partial(read_group, log.of_symbol(group, SYMBOL), group, SYMBOL, asked_rows)))
-    for percent in (50, 95):
-        yield Figure(
-            f"console: a day of one feature's history, p{percent}",
-            percentile(asked[2:], percent) * 1e3,
-            "ms",
-            "lower",
-            yardstick=f"reading its group's day from the feature log, p{percent}",
-            yardstick_value=percentile(read[2:], percent) * 1e3,
-            goal="<= 300",
-            details={"features": len(names), "rows": HOURS * 3600},
-        )
+    yield from _answers(
+        "a day of one feature's history",
+        asked[2:],
+        "reading its group's day from the feature log",
+        read[2:],
+        {"features": len(names), "rows": HOURS * 3600},
+    )
 
 
 def _moments(client: httpx.Client, data: Path) -> Iterator[Figure]:
@@ -244,16 +240,29 @@ def _moments(client: httpx.Client, data: Path) -> Iterator[Figure]:
         asked.append(seconds(partial(_answer, client, "/features/moment", query)))
         period = {"from_ns": at_ns - 10 * MINUTE_NS, "to_ns": at_ns}
         read.append(seconds(partial(read_events, raw, SYMBOL, kinds=set_kinds(chosen), **period)))
+    yield from _answers(
+        "a moment of the past from raw Parquet",
+        asked[2:],
+        "reading ten minutes of all events",
+        read[2:],
+        {"draws": DRAWS, "slowest_ms": max(asked[2:]) * 1e3},
+    )
+
+
+def _answers(
+    what: str, asked_s: Sequence[float], yardstick: str, read_s: Sequence[float], details: Mapping[str, Any]
+) -> Iterator[Figure]:
+    """p50 and p95 of answers of the API against those of reading what they are made of."""
     for percent in (50, 95):
         yield Figure(
-            f"console: a moment of the past from raw Parquet, p{percent}",
-            percentile(asked[2:], percent) * 1e3,
+            f"console: {what}, p{percent}",
+            percentile(asked_s, percent) * 1e3,
             "ms",
             "lower",
-            yardstick=f"reading ten minutes of all events, p{percent}",
-            yardstick_value=percentile(read[2:], percent) * 1e3,
+            yardstick=f"{yardstick}, p{percent}",
+            yardstick_value=percentile(read_s, percent) * 1e3,
             goal="<= 300",
-            details={"draws": DRAWS, "slowest_ms": max(asked[2:]) * 1e3},
+            details=details,
         )
 
 

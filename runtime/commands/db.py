@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +50,18 @@ def downgrade(
     _tell(revision, as_json=as_json)
 
 
+@contextmanager
+def _database(data: Path | None, name: str) -> Iterator[tuple[str, str]]:
+    """Its address, and PostgreSQL's own program of that name for it."""
+    from runtime.servers import running_servers
+    from runtime.wheel_files import postgres_program
+
+    settings = settings_for(data)
+    program = postgres_program(name, is_configured=settings.postgres_host is not None)
+    with running_servers(settings) as servers:
+        yield servers.postgres_url, program
+
+
 @app.command("dump")
 def dump(
     file: Annotated[Path, typer.Argument(help="File to write, or to replace.")],
@@ -58,14 +72,10 @@ def dump(
 
     Example: feature-service db dump backup/database.dump
     """
-    from runtime.servers import running_servers
-    from runtime.wheel_files import postgres_program
     from storage.database.dumps import write_dump
 
-    settings = settings_for(data)
-    program = postgres_program("pg_dump", is_configured=settings.postgres_host is not None)
-    with running_servers(settings) as servers:
-        write_dump(servers.postgres_url, file, pg_dump=program)
+    with _database(data, "pg_dump") as (url, program):
+        write_dump(url, file, pg_dump=program)
     if as_json:
         print_document({"file": str(file), "bytes": file.stat().st_size}, as_json=True)
     else:
@@ -80,14 +90,10 @@ def restore(
 
     Example: feature-service db restore backup/database.dump
     """
-    from runtime.servers import running_servers
-    from runtime.wheel_files import postgres_program
     from storage.database.dumps import restore_dump
 
-    settings = settings_for(data)
-    program = postgres_program("pg_restore", is_configured=settings.postgres_host is not None)
-    with running_servers(settings) as servers:
-        restore_dump(servers.postgres_url, file, pg_restore=program)
+    with _database(data, "pg_restore") as (url, program):
+        restore_dump(url, file, pg_restore=program)
     if as_json:
         print_document({"file": str(file)}, as_json=True)
     else:
