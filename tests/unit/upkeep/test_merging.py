@@ -11,6 +11,7 @@ from market.clock import DAY_NS, HOUR_NS, MINUTE_NS, utc_date
 from market.errors import CorruptStore
 from storage.features.log import FeatureLog, FeatureLogWriter
 from storage.features.parts import PART
+from training_sets.provenance import feature_partitions
 from transforms.rows import FeatureGroup, FeatureRows, FeatureSet
 from upkeep.merging import DAYS, merge_served_days
 
@@ -45,6 +46,23 @@ def test_days_that_are_over_become_one_part_each(tmp_path: Path) -> None:
     found = [len(parts(tmp_path, "BTCUSDT", day_ns)) for day_ns in days]
     assert found == [3, *[1] * DAYS, 3]  # today, and what is left to the command
     assert merge_served_days(tmp_path, shares.append, now_ns=now_ns + 12 * HOUR_NS) == {"days": 0, "parts": 0}
+
+
+def test_a_dataset_is_made_of_the_merged_part_before_and_after_the_others_are_removed(tmp_path: Path) -> None:
+    day_ns = TODAY_NS - DAY_NS
+    serve(tmp_path, "BTCUSDT", day_ns)
+
+    def made_of() -> list[str]:
+        found = feature_partitions(FeatureLog(tmp_path), [GROUP], ["BTCUSDT"], from_ns=day_ns, to_ns=TODAY_NS)
+        return [entry["sha256"] for entry in found]
+
+    served = made_of()
+    merge_served_days(tmp_path, lambda _share: None, now_ns=TODAY_NS + HOUR_NS)
+    merged = made_of()
+    assert (len(served), len(merged), len(parts(tmp_path, "BTCUSDT", day_ns))) == (3, 1, 4)
+    merge_served_days(tmp_path, lambda _share: None, now_ns=TODAY_NS + 7 * HOUR_NS)
+    assert made_of() == merged
+    assert len(parts(tmp_path, "BTCUSDT", day_ns)) == 1
 
 
 def test_yesterday_waits_an_hour_for_its_last_parts(tmp_path: Path) -> None:
